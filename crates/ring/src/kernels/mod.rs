@@ -1,0 +1,100 @@
+//! Slice loops modulo one prime, chosen at run time. The only `unsafe` code of the project is in this folder.
+//!
+//! Every slice holds canonical residues (integers in `[-(p-1)/2, (p-1)/2]`) on entry and on exit unless a method says
+//! otherwise. Nothing branches on residues, so every method is constant time in them.
+//!
+//! [`portable`] is written plainly on `u64` and shares no algorithm with the vector kernels: it is their oracle, and it
+//! is itself checked against big integers. A vector kernel is a value that only processor detection can make, so
+//! holding one proves that its instructions exist.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
+#[cfg(test)]
+mod suite;
+
+use std::fmt::Debug;
+
+use crate::{IntegerMatrix, Modulus, NttTable, RingError, linear::MatrixScratch};
+
+/// The environment variable that overrides the choice of kernel.
+pub const KERNEL_VARIABLE: &str = "NIGHTLOOM_KERNEL";
+
+/// Arithmetic modulo one prime on slices. Slices of one call have equal lengths.
+pub trait Kernel: Sync + Debug {
+    /// The name under which the kernel is chosen, such as `avx2`.
+    fn name(&self) -> &'static str;
+
+    /// `a += b`.
+    fn add(&self, q: Modulus, a: &mut [f64], b: &[f64]);
+    /// `a -= b`.
+    fn sub(&self, q: Modulus, a: &mut [f64], b: &[f64]);
+    /// `a += w` for one canonical `w`.
+    fn add_scalar(&self, q: Modulus, a: &mut [f64], w: f64);
+    /// `out = a * b`.
+    fn mul(&self, q: Modulus, out: &mut [f64], a: &[f64], b: &[f64]);
+    /// `acc += a * b`.
+    fn mul_add(&self, q: Modulus, acc: &mut [f64], a: &[f64], b: &[f64]);
+    /// `a *= w` for one canonical `w`.
+    fn mul_scalar(&self, q: Modulus, a: &mut [f64], w: f64);
+    /// `out = (out - b) * w` for one canonical `w`: the last step of a division by known primes.
+    fn sub_mul_scalar(&self, q: Modulus, out: &mut [f64], b: &[f64], w: f64);
+    /// `(c0, c1) -> (c0^2, 2 c0 c1, c1^2)`; the entry contents of `c2` are not read.
+    fn square(&self, q: Modulus, c0: &mut [f64], c1: &mut [f64], c2: &mut [f64]);
+    /// `out = sum a_i * b_i` over all pairs; zero if there are none.
+    fn dot(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]);
+    /// `out = sum a_i * w_i` for integers `|a_i| < 2^49`, not necessarily residues of `q`, and canonical `w_i`.
+    fn combine(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]);
+    /// `out` = canonical residue of integers `|a| < 2^49`.
+    fn reduce(&self, q: Modulus, out: &mut [f64], a: &[f64]);
+
+    /// Coefficients to evaluations, in place; see [`NttTable`] for the order of the evaluations.
+    fn ntt_forward(&self, table: &NttTable, a: &mut [f64]);
+    /// Evaluations to coefficients, in place: the inverse of [`ntt_forward`](Self::ntt_forward).
+    fn ntt_inverse(&self, table: &NttTable, a: &mut [f64]);
+
+    /// `output = matrix * input` modulo `q`: `input` holds `matrix.columns()` rows of `width` residues each, `output`
+    /// receives `matrix.rows()` rows of `width`. `width` is a multiple of 4.
+    fn matrix(
+        &self,
+        q: Modulus,
+        matrix: &IntegerMatrix,
+        input: &[f64],
+        output: &mut [f64],
+        width: usize,
+        scratch: &mut MatrixScratch,
+    );
+}
+
+/// The kernels which this processor runs, the portable one first, the fastest last.
+pub fn available() -> Vec<&'static dyn Kernel> {
+    let mut kernels: Vec<&'static dyn Kernel> = vec![&portable::Portable];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = avx2::Avx2::detect() {
+        kernels.push(avx2);
+    }
+    kernels
+}
+
+/// The kernel named by `NIGHTLOOM_KERNEL`, or the fastest one if that is unset or empty.
+///
+/// # Errors
+/// [`RingError::UnknownKernel`] if the variable names none of [`available`].
+pub fn select() -> Result<&'static dyn Kernel, RingError> {
+    match std::env::var(KERNEL_VARIABLE) {
+        Ok(name) if !name.is_empty() => by_name(&name),
+        _ => Ok(available().pop().unwrap_or(&portable::Portable)),
+    }
+}
+
+/// The available kernel of this name.
+///
+/// # Errors
+/// [`RingError::UnknownKernel`] if there is none.
+pub fn by_name(name: &str) -> Result<&'static dyn Kernel, RingError> {
+    let kernels = available();
+    kernels.iter().find(|kernel| kernel.name() == name).copied().ok_or_else(|| RingError::UnknownKernel {
+        found: name.to_owned(),
+        available: kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", "),
+    })
+}

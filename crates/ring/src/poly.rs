@@ -1,0 +1,194 @@
+//! Polynomials in RNS, with the domain in the type.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use zeroize::Zeroize;
+
+use crate::{Buffer, RnsBasis};
+
+/// Coefficients, lowest degree first.
+#[derive(Clone, Copy, Debug)]
+pub enum Coeff {}
+/// Values at the roots of unity, in the order of [`NttTable`](crate::NttTable).
+#[derive(Clone, Copy, Debug)]
+pub enum Eval {}
+
+/// A representation of a polynomial: [`Coeff`] or [`Eval`].
+pub trait Domain: sealed::Sealed + Send + Sync + 'static {}
+impl Domain for Coeff {}
+impl Domain for Eval {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Coeff {}
+    impl Sealed for super::Eval {}
+}
+
+/// A polynomial of `R_Q` as `k` limbs of `N` canonical residues, limb by limb in one aligned buffer.
+///
+/// Operations on two polynomials panic if their bases differ: choosing equal bases is the caller's invariant, and the
+/// scheme above reports wrong levels as typed errors before it comes here.
+#[derive(Clone)]
+pub struct RnsPoly<D> {
+    basis: Arc<RnsBasis>,
+    data: Buffer,
+    domain: PhantomData<D>,
+}
+
+impl<D: Domain> RnsPoly<D> {
+    /// The zero polynomial.
+    pub fn zero(basis: &Arc<RnsBasis>) -> Self {
+        let data = basis.pool().take_zeroed(basis.len() * basis.degree());
+        Self { basis: Arc::clone(basis), data, domain: PhantomData }
+    }
+
+    /// A polynomial whose limbs `fill` writes: it is given each limb's index and buffer, whose contents are
+    /// unspecified, and must leave canonical residues in all of it.
+    pub fn from_limbs(basis: &Arc<RnsBasis>, mut fill: impl FnMut(usize, &mut [f64])) -> Self {
+        let data = basis.pool().take(basis.len() * basis.degree());
+        let mut poly = Self { basis: Arc::clone(basis), data, domain: PhantomData };
+        poly.limbs_mut().enumerate().for_each(|(index, limb)| fill(index, limb));
+        poly
+    }
+
+    /// The primes.
+    pub fn basis(&self) -> &Arc<RnsBasis> {
+        &self.basis
+    }
+
+    /// The `N` residues of one limb.
+    pub fn limb(&self, index: usize) -> &[f64] {
+        let n = self.basis.degree();
+        &self.data[index * n..][..n]
+    }
+
+    /// The `N` residues of one limb; they must stay canonical.
+    pub fn limb_mut(&mut self, index: usize) -> &mut [f64] {
+        let n = self.basis.degree();
+        &mut self.data[index * n..][..n]
+    }
+
+    /// All limbs in the order of the basis.
+    pub fn limbs(&self) -> impl ExactSizeIterator<Item = &[f64]> {
+        self.data.chunks_exact(self.basis.degree())
+    }
+
+    /// All limbs in the order of the basis; residues must stay canonical.
+    pub fn limbs_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [f64]> {
+        let n = self.basis.degree();
+        self.data.chunks_exact_mut(n)
+    }
+
+    /// The residues modulo a basis that consists of some of this one's limbs: `limbs[i]` becomes limb `i`.
+    ///
+    /// # Panics
+    /// If the primes of `basis` are not those of the limbs named.
+    pub fn select(&self, basis: &Arc<RnsBasis>, limbs: &[usize]) -> Self {
+        assert!(basis.moduli().eq(limbs.iter().map(|&limb| self.basis.modulus(limb))), "limbs of another basis");
+        Self::from_limbs(basis, |index, limb| limb.copy_from_slice(self.limb(limbs[index])))
+    }
+
+    /// `self += other`.
+    pub fn add_assign(&mut self, other: &Self) {
+        self.zip(other, |basis, limb, a, b| basis.kernel().add(basis.modulus(limb), a, b));
+    }
+
+    /// `self -= other`.
+    pub fn sub_assign(&mut self, other: &Self) {
+        self.zip(other, |basis, limb, a, b| basis.kernel().sub(basis.modulus(limb), a, b));
+    }
+
+    /// Multiplies each limb by its own scalar: `scalars[i]` in `0..q_i`.
+    pub fn mul_scalar_assign(&mut self, scalars: &[u64]) {
+        assert_eq!(scalars.len(), self.basis.len());
+        let basis = Arc::clone(&self.basis);
+        for (limb, (a, &w)) in self.limbs_mut().zip(scalars).enumerate() {
+            let q = basis.modulus(limb);
+            basis.kernel().mul_scalar(q, a, q.center(w));
+        }
+    }
+
+    fn zip(&mut self, other: &Self, f: impl Fn(&RnsBasis, usize, &mut [f64], &[f64])) {
+        assert!(self.basis == other.basis, "polynomials over {:?} and {:?}", self.basis, other.basis);
+        let basis = Arc::clone(&self.basis);
+        for (limb, (a, b)) in self.limbs_mut().zip(other.limbs()).enumerate() {
+            f(&basis, limb, a, b);
+        }
+    }
+}
+
+impl RnsPoly<Coeff> {
+    /// The polynomial with the given small signed coefficients, `|c| < 2^49`, reduced modulo each prime.
+    pub fn from_signed(basis: &Arc<RnsBasis>, coefficients: &[f64]) -> Self {
+        Self::from_limbs(basis, |index, limb| basis.kernel().reduce(basis.modulus(index), limb, coefficients))
+    }
+
+    /// The transform of every limb, in place.
+    pub fn into_eval(mut self) -> RnsPoly<Eval> {
+        let basis = Arc::clone(&self.basis);
+        for (index, limb) in self.limbs_mut().enumerate() {
+            basis.kernel().ntt_forward(basis.table(index), limb);
+        }
+        RnsPoly { basis, data: self.data, domain: PhantomData }
+    }
+}
+
+impl RnsPoly<Eval> {
+    /// The inverse transform of every limb, in place.
+    pub fn into_coeff(mut self) -> RnsPoly<Coeff> {
+        let basis = Arc::clone(&self.basis);
+        for (index, limb) in self.limbs_mut().enumerate() {
+            basis.kernel().ntt_inverse(basis.table(index), limb);
+        }
+        RnsPoly { basis, data: self.data, domain: PhantomData }
+    }
+
+    /// The product with `other`.
+    pub fn mul(&self, other: &Self) -> Self {
+        assert!(self.basis == other.basis, "polynomials over {:?} and {:?}", self.basis, other.basis);
+        let basis = &self.basis;
+        Self::from_limbs(basis, |index, limb| {
+            basis.kernel().mul(basis.modulus(index), limb, self.limb(index), other.limb(index));
+        })
+    }
+
+    /// `self += a * b`.
+    pub fn mul_add_assign(&mut self, a: &Self, b: &Self) {
+        assert!(self.basis == a.basis && a.basis == b.basis, "polynomials over different bases");
+        let basis = Arc::clone(&self.basis);
+        for (index, limb) in self.limbs_mut().enumerate() {
+            basis.kernel().mul_add(basis.modulus(index), limb, a.limb(index), b.limb(index));
+        }
+    }
+
+    /// Adds the constant polynomial `constants[i]` in `0..q_i` to limb `i`.
+    pub fn add_constant_assign(&mut self, constants: &[u64]) {
+        assert_eq!(constants.len(), self.basis.len());
+        let basis = Arc::clone(&self.basis);
+        for (limb, (a, &w)) in self.limbs_mut().zip(constants).enumerate() {
+            let q = basis.modulus(limb);
+            basis.kernel().add_scalar(q, a, q.center(w));
+        }
+    }
+}
+
+impl<D> Zeroize for RnsPoly<D> {
+    fn zeroize(&mut self) {
+        self.data.zeroize();
+    }
+}
+
+impl<D> PartialEq for RnsPoly<D> {
+    /// Not constant time: for public polynomials.
+    fn eq(&self, other: &Self) -> bool {
+        self.basis == other.basis && *self.data == *other.data
+    }
+}
+
+impl<D> std::fmt::Debug for RnsPoly<D> {
+    /// The shape only: a polynomial may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RnsPoly({} limbs of {})", self.basis.len(), self.basis.degree())
+    }
+}
