@@ -1,0 +1,140 @@
+use std::fmt;
+use std::io::{Read, Write};
+
+use crate::{DecodeError, Reader, Writer};
+
+const MAGIC: [u8; 4] = *b"NLOM";
+
+/// Bytes of a [`Header`].
+pub const HEADER_BYTES: u64 = 16;
+
+/// What an artefact is. The numbers are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Kind {
+    /// A client's secret key.
+    SecretKey = 1,
+    /// A public encryption key.
+    PublicKey = 2,
+    /// Evaluation keys for a server.
+    EvaluationKeys = 3,
+    /// A program with its weights, for a server.
+    Program = 4,
+    /// What a client must know of a program.
+    ClientSpec = 5,
+    /// Encrypted samples.
+    Request = 6,
+    /// Encrypted results.
+    Response = 7,
+    /// A single ciphertext.
+    Ciphertext = 8,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::SecretKey,
+        Self::PublicKey,
+        Self::EvaluationKeys,
+        Self::Program,
+        Self::ClientSpec,
+        Self::Request,
+        Self::Response,
+        Self::Ciphertext,
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::SecretKey => "secret key",
+            Self::PublicKey => "public key",
+            Self::EvaluationKeys => "set of evaluation keys",
+            Self::Program => "server program",
+            Self::ClientSpec => "client specification",
+            Self::Request => "request",
+            Self::Response => "response",
+            Self::Ciphertext => "ciphertext",
+        })
+    }
+}
+
+/// The first 16 bytes of every artefact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What follows.
+    pub kind: Kind,
+    /// Version of the format of this kind.
+    pub version: u16,
+    /// Bytes that follow the header.
+    pub length: u64,
+}
+
+impl Header {
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes end early, the magic is wrong or the kind unknown.
+    pub fn read(source: impl Read) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(source, HEADER_BYTES);
+        let magic = reader.bytes()?;
+        if magic != MAGIC {
+            return Err(DecodeError::BadMagic { found: magic });
+        }
+        let found = reader.u16()?;
+        let kind = Kind::ALL.into_iter().find(|kind| *kind as u16 == found);
+        let kind = kind.ok_or(DecodeError::UnknownKind { found })?;
+        Ok(Self { kind, version: reader.u16()?, length: reader.u64()? })
+    }
+
+    /// Reads a header of the wanted kind and hands out a reader of what follows, limited to the stated length.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and [`DecodeError`] if kind or version differ or the length exceeds `limit`.
+    pub fn open<R: Read>(mut source: R, wanted: Kind, newest: u16, limit: u64) -> Result<(Self, Reader<R>), DecodeError> {
+        let header = Self::read(&mut source)?;
+        if header.kind != wanted {
+            return Err(DecodeError::WrongKind { found: header.kind, wanted });
+        }
+        if header.version == 0 || header.version > newest {
+            return Err(DecodeError::UnknownVersion { kind: wanted, found: header.version, newest });
+        }
+        if header.length > limit {
+            return Err(DecodeError::TooLarge { what: "length of the file", found: header.length, limit });
+        }
+        Ok((header, Reader::new(source, header.length)))
+    }
+
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn write(&self, writer: &mut Writer<impl Write>) -> std::io::Result<()> {
+        writer.bytes(&MAGIC)?;
+        writer.u16(self.kind as u16)?;
+        writer.u16(self.version)?;
+        writer.u64(self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_round_trip_and_refuse_what_is_foreign() {
+        let header = Header { kind: Kind::Request, version: 1, length: 77 };
+        let mut bytes = Vec::new();
+        header.write(&mut Writer::new(&mut bytes)).unwrap();
+        assert_eq!(bytes.len() as u64, HEADER_BYTES);
+        assert_eq!(Header::read(&*bytes).unwrap(), header);
+
+        let open = |bytes: &[u8], kind, newest, limit| Header::open(bytes, kind, newest, limit).map(|opened| opened.0);
+        assert!(matches!(open(&bytes, Kind::Response, 1, 77), Err(DecodeError::WrongKind { found: Kind::Request, .. })));
+        assert!(matches!(open(&bytes, Kind::Request, 0, 77), Err(DecodeError::UnknownVersion { found: 1, .. })));
+        assert!(matches!(open(&bytes, Kind::Request, 1, 76), Err(DecodeError::TooLarge { found: 77, limit: 76, .. })));
+        assert!(matches!(open(&bytes[..15], Kind::Request, 1, 77), Err(DecodeError::Truncated { .. })));
+        assert!(matches!(open(b"PK\x03\x04............", Kind::Request, 1, 77), Err(DecodeError::BadMagic { .. })));
+        bytes[4] = 200;
+        assert!(matches!(open(&bytes, Kind::Request, 1, 77), Err(DecodeError::UnknownKind { found: 200 })));
+    }
+}
