@@ -1,0 +1,276 @@
+use std::fmt;
+use std::sync::Arc;
+
+use nightloom_ring::{Buffer, Eval, Ring, RnsBasis, RnsPoly};
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftPlanner};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{CkksParams, EvalError, Level, Plaintext, Scale};
+
+/// Scaled values as an element of the ring: `N` signed integers, not yet reduced modulo anything. Belongs to the data
+/// owner and is wiped when dropped.
+#[derive(Clone)]
+pub struct Message {
+    params: CkksParams,
+    /// Integers below `2^MAX_BITS` in absolute value.
+    coefficients: Zeroizing<Buffer>,
+    scale: Scale,
+}
+
+/// Coefficients of a message are below two to this power.
+const MAX_BITS: u32 = 120;
+/// Below `2^48` a coefficient plus an error stays in the range of the ring's vector reduction.
+const NARROW_BITS: u32 = 48;
+
+impl Message {
+    /// The parameters which the message was encoded for.
+    pub fn params(&self) -> &CkksParams {
+        &self.params
+    }
+
+    /// The scale at which the values were encoded.
+    pub fn scale(&self) -> &Scale {
+        &self.scale
+    }
+
+    /// Bits of the largest coefficient with its sign.
+    fn bits(&self) -> u32 {
+        let largest = self.coefficients.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+        (largest + 1.0).log2().ceil() as u32 + 1
+    }
+
+    /// Checks that the message fits the modulus of a level that exists.
+    pub(crate) fn check_fits(&self, op: &'static str, level: Level) -> Result<(), EvalError> {
+        if level > self.params.top() {
+            return Err(EvalError::LevelTooHigh { op, found: level, top: self.params.top() });
+        }
+        let room_bits = (self.params.log_q(level) as u32).min(MAX_BITS);
+        match self.bits() {
+            needed_bits if needed_bits > room_bits => Err(EvalError::TooLarge { needed_bits, room_bits, level }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The message plus small integers, over a basis.
+    pub(crate) fn reduce_with(&self, error: &[f64], basis: &Arc<RnsBasis>) -> RnsPoly<Eval> {
+        let mut sum = self.coefficients.clone();
+        sum.iter_mut().zip(error).for_each(|(sum, error)| *sum += error);
+        reduce(&sum, self.bits(), basis)
+    }
+}
+
+/// Signed integers over a basis.
+fn reduce(coefficients: &[f64], bits: u32, basis: &Arc<RnsBasis>) -> RnsPoly<Eval> {
+    if bits <= NARROW_BITS {
+        return RnsPoly::from_signed(basis, coefficients).into_eval();
+    }
+    RnsPoly::<nightloom_ring::Coeff>::from_limbs(basis, |limb, out| {
+        let q = basis.modulus(limb);
+        for (out, x) in out.iter_mut().zip(coefficients) {
+            *out = q.center(q.reduce_i128(*x as i128));
+        }
+    })
+    .into_eval()
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message(scale {}, contents hidden)", self.scale)
+    }
+}
+
+/// Turns vectors of real numbers into elements of the ring and back.
+///
+/// Slot `j` is the value at `zeta^(5^j)` with `zeta = exp(i pi / M)`, where `M = N` in the standard ring and `M = 2N` in
+/// the conjugate-invariant one, whose elements are the real elements of degree `2N` (eprint 2018/952). With
+/// `c_j = a_j + i a_(j + M/2)` the values at the exponents `4k + 1` are the DFT of `c_j zeta^j` of length `M/2`, and
+/// the powers of 5 are a permutation of these exponents.
+#[derive(Clone)]
+pub struct Encoder {
+    params: CkksParams,
+    to_slots: Arc<dyn Fft<f64>>,
+    from_slots: Arc<dyn Fft<f64>>,
+    /// `zeta^j`.
+    twist: Arc<[Complex<f64>]>,
+    /// `(5^j - 1) / 4 mod M/2`.
+    order: Arc<[usize]>,
+}
+
+impl Encoder {
+    /// An encoder for these parameters.
+    pub fn new(params: &CkksParams) -> Self {
+        let length = params.slots();
+        let mut planner = FftPlanner::new();
+        let angle = std::f64::consts::PI / (2 * length) as f64;
+        let twist = (0..length).map(|j| Complex::from_polar(1.0, angle * j as f64)).collect();
+        let powers = std::iter::successors(Some(1usize), |power| Some(power * 5 % (4 * length)));
+        let order = powers.take(length).map(|power| power / 4).collect();
+        Self {
+            params: params.clone(),
+            // The sign of the exponent is positive, which rustfft calls inverse.
+            to_slots: planner.plan_fft_inverse(length),
+            from_slots: planner.plan_fft_forward(length),
+            twist,
+            order,
+        }
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &CkksParams {
+        &self.params
+    }
+
+    /// Encodes up to [`slots`](CkksParams::slots) values; the slots after them are zero.
+    ///
+    /// # Errors
+    /// [`EvalError::TooManyValues`], [`EvalError::NotFinite`], or [`EvalError::TooLarge`] if the scaled values do not fit
+    /// the whole modulus.
+    pub fn encode(&self, values: &[f64], scale: &Scale) -> Result<Message, EvalError> {
+        let length = self.params.slots();
+        if values.len() > length {
+            return Err(EvalError::TooManyValues { found: values.len(), slots: length });
+        }
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(EvalError::NotFinite { index, found: values[index] });
+        }
+        let factor = scale.to_f64() / length as f64;
+        let mut buffer = Zeroizing::new(self.params.pool().take(2 * length));
+        let mut scratch = Zeroizing::new(self.params.pool().take(2 * self.from_slots.get_inplace_scratch_len()));
+        let slots = complex(&mut buffer);
+        slots.fill(Complex::ZERO);
+        for (value, &at) in values.iter().zip(&*self.order) {
+            slots[at] = Complex::new(value * factor, 0.0);
+        }
+        self.from_slots.process_with_scratch(slots, complex(&mut scratch));
+        let mut coefficients = Zeroizing::new(self.params.pool().take(self.params.degree()));
+        let untwisted = slots.iter().zip(&*self.twist).map(|(c, w)| c * w.conj());
+        match self.params.ring() {
+            Ring::ConjugateInvariant => {
+                coefficients.iter_mut().zip(untwisted).for_each(|(a, c)| *a = c.re.round_ties_even());
+            }
+            Ring::Standard => {
+                let (low, high) = coefficients.split_at_mut(length);
+                for ((low, high), c) in low.iter_mut().zip(high).zip(untwisted) {
+                    (*low, *high) = (c.re.round_ties_even(), c.im.round_ties_even());
+                }
+            }
+        }
+        self.message(coefficients, scale)
+    }
+
+    /// Encodes one value into every slot: a constant polynomial, exact up to the rounding of `value * scale`.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_constant(&self, value: f64, scale: &Scale) -> Result<Message, EvalError> {
+        if !value.is_finite() {
+            return Err(EvalError::NotFinite { index: 0, found: value });
+        }
+        let mut coefficients = Zeroizing::new(self.params.pool().take_zeroed(self.params.degree()));
+        coefficients[0] = (value * scale.to_f64()).round_ties_even();
+        self.message(coefficients, scale)
+    }
+
+    fn message(&self, coefficients: Zeroizing<Buffer>, scale: &Scale) -> Result<Message, EvalError> {
+        let message = Message { params: self.params.clone(), coefficients, scale: scale.clone() };
+        message.check_fits("encode", self.params.top())?;
+        Ok(message)
+    }
+
+    /// A message as an operand of plaintext products and sums at a level.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelTooHigh`] above the top, [`EvalError::TooLarge`] if the message does not fit the level.
+    pub fn plaintext(&self, message: &Message, level: Level) -> Result<Plaintext, EvalError> {
+        crate::keys::same_params("make a plaintext", &self.params, message.params())?;
+        message.check_fits("make a plaintext", level)?;
+        let poly = reduce(&message.coefficients, message.bits(), self.params.basis(level));
+        Ok(Plaintext::new(&self.params, level, message.scale.clone(), poly))
+    }
+
+    /// The real parts of all [`slots`](CkksParams::slots).
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`] if the plaintext belongs to other parameters.
+    pub fn decode(&self, plaintext: &Plaintext) -> Result<Vec<f64>, EvalError> {
+        crate::keys::same_params("decode", &self.params, plaintext.params())?;
+        let length = self.params.slots();
+        let coefficients = Zeroizing::new(self.integers(plaintext));
+        let mut buffer = Zeroizing::new(self.params.pool().take(2 * length));
+        let mut scratch = Zeroizing::new(self.params.pool().take(2 * self.to_slots.get_inplace_scratch_len()));
+        let slots = complex(&mut buffer);
+        for (j, (slot, w)) in slots.iter_mut().zip(&*self.twist).enumerate() {
+            let imaginary = match self.params.ring() {
+                Ring::Standard => coefficients[j + length],
+                // In degree 2N the coefficient of X^(N+j) is -a_(N-j), and that of X^N is zero.
+                Ring::ConjugateInvariant if j == 0 => 0.0,
+                Ring::ConjugateInvariant => -coefficients[length - j],
+            };
+            *slot = Complex::new(coefficients[j], imaginary) * w;
+        }
+        self.to_slots.process_with_scratch(slots, complex(&mut scratch));
+        let factor = 1.0 / plaintext.scale().to_f64();
+        Ok(self.order.iter().map(|&at| slots[at].re * factor).collect())
+    }
+
+    /// The coefficients as balanced integers modulo `Q`, rounded to `f64`: mixed-radix digits (Garner), balanced, so that
+    /// a small integer has zero high digits and nothing cancels.
+    fn integers(&self, plaintext: &Plaintext) -> Buffer {
+        let mut poly = plaintext.poly().clone().into_coeff();
+        let basis = Arc::clone(poly.basis());
+        let kernel = basis.kernel();
+        let mut out = self.params.pool().take_zeroed(self.params.degree());
+        let mut radix = 1.0;
+        for digit in 0..basis.len() {
+            let current = Zeroizing::new(poly.limb(digit).to_vec());
+            out.iter_mut().zip(&**current).for_each(|(out, digit)| *out += digit * radix);
+            let prime = basis.modulus(digit).value();
+            radix *= prime as f64;
+            let mut reduced = Zeroizing::new(self.params.pool().take(self.params.degree()));
+            for limb in digit + 1..basis.len() {
+                let q = basis.modulus(limb);
+                kernel.reduce(q, &mut reduced, &current);
+                let inverse = q.center(q.inverse(prime % q.value()));
+                kernel.sub_mul_scalar(q, poly.limb_mut(limb), &reduced, inverse);
+            }
+        }
+        poly.zeroize();
+        out
+    }
+}
+
+fn complex(buffer: &mut Buffer) -> &mut [Complex<f64>] {
+    bytemuck::cast_slice_mut(buffer)
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").field("params", &self.params).finish()
+    }
+}
+
+/// How far decrypted values are from expected ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Precision {
+    /// Largest absolute difference.
+    pub max_error: f64,
+    /// Root of the mean squared difference.
+    pub deviation: f64,
+}
+
+impl Precision {
+    /// Compares pairwise; values without a partner are ignored.
+    pub fn of(found: &[f64], expected: &[f64]) -> Self {
+        let errors = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+        let (count, max_error, squares) = errors.fold((0usize, 0.0f64, 0.0), |(count, max, squares), error| {
+            (count + 1, max.max(error), squares + error * error)
+        });
+        Self { max_error, deviation: (squares / count.max(1) as f64).sqrt() }
+    }
+
+    /// `-log2` of the largest error: bits after the binary point that are right everywhere.
+    pub fn bits(&self) -> f64 {
+        -self.max_error.log2()
+    }
+}

@@ -1,0 +1,212 @@
+//! Keys. Secrets are wiped when dropped, have no `Copy` and never print.
+
+use std::fmt;
+use std::sync::Arc;
+
+use nightloom_ring::sample::{self, Seed};
+use nightloom_ring::{Buffer, Eval, RnsBasis, RnsPoly};
+use rand_core::CryptoRng;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{CkksParams, EvalError};
+
+/// A uniform ternary secret `s`.
+pub struct SecretKey {
+    params: CkksParams,
+    /// The coefficients, each -1, 0 or 1.
+    pub(crate) coefficients: Buffer,
+    /// `s` over all primes, special ones last.
+    pub(crate) eval: RnsPoly<Eval>,
+}
+
+impl SecretKey {
+    /// `coefficients` must be -1, 0 or 1 each.
+    pub(crate) fn from_coefficients(params: &CkksParams, coefficients: Buffer) -> Self {
+        let eval = RnsPoly::from_signed(params.key_basis(), &coefficients).into_eval();
+        Self { params: params.clone(), coefficients, eval }
+    }
+
+    /// The parameters which the key was made for.
+    pub fn params(&self) -> &CkksParams {
+        &self.params
+    }
+
+    /// `s` over the first `limbs` primes of the chain, read only.
+    pub(crate) fn limb(&self, index: usize) -> &[f64] {
+        self.eval.limb(index)
+    }
+}
+
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.coefficients.zeroize();
+        self.eval.zeroize();
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(parameters {}, contents hidden)", self.params.id())
+    }
+}
+
+/// An encryption of zero over the whole chain, `(b, a) = (-a s + e, a)`: whoever has it can encrypt. `a` is a seed on
+/// the wire.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    pub(crate) params: CkksParams,
+    pub(crate) seed: Seed,
+    pub(crate) b: RnsPoly<Eval>,
+    pub(crate) a: RnsPoly<Eval>,
+}
+
+impl PublicKey {
+    /// The parameters which the key was made for.
+    pub fn params(&self) -> &CkksParams {
+        &self.params
+    }
+}
+
+/// Switches a ciphertext from a secret `s'` to `s` (hybrid key switching, eprint 2019/688, in the form of eprint
+/// 2021/204, section 3): for each digit `d` of the chain, `(b_d, a_d)` with `b_d = -a_d s + e_d + P g_d s'`, where `g_d` is
+/// 1 modulo the primes of the digit and 0 modulo the others. The `a_d` are one seed on the wire.
+#[derive(Clone, Debug)]
+pub(crate) struct KeySwitchingKey {
+    pub seed: Seed,
+    /// By digit, over all primes.
+    pub b: Vec<RnsPoly<Eval>>,
+    pub a: Vec<RnsPoly<Eval>>,
+}
+
+impl KeySwitchingKey {
+    pub fn from_parts(params: &CkksParams, seed: Seed, b: Vec<RnsPoly<Eval>>) -> Self {
+        let a = (0..b.len()).map(|digit| sample::uniform(params.key_basis(), &seed, digit as u32)).collect();
+        Self { seed, b, a }
+    }
+}
+
+/// Switches the `s^2` component of a product back to `s`.
+#[derive(Clone, Debug)]
+pub struct RelinearizationKey {
+    pub(crate) params: CkksParams,
+    pub(crate) key: KeySwitchingKey,
+}
+
+impl RelinearizationKey {
+    /// The parameters which the key was made for.
+    pub fn params(&self) -> &CkksParams {
+        &self.params
+    }
+}
+
+/// Makes keys.
+#[derive(Clone, Debug)]
+pub struct KeyGenerator {
+    params: CkksParams,
+}
+
+impl KeyGenerator {
+    /// A generator for these parameters.
+    pub fn new(params: &CkksParams) -> Self {
+        Self { params: params.clone() }
+    }
+
+    /// A fresh uniform ternary secret.
+    pub fn secret_key(&self, rng: &mut impl CryptoRng) -> SecretKey {
+        let mut coefficients = self.params.pool().take(self.params.degree());
+        sample::ternary(rng, &mut coefficients);
+        SecretKey::from_coefficients(&self.params, coefficients)
+    }
+
+    /// A public encryption key of `secret`.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`] if the secret belongs to other parameters.
+    pub fn public_key(&self, secret: &SecretKey, rng: &mut impl CryptoRng) -> Result<PublicKey, EvalError> {
+        self.check("make a public key", secret)?;
+        let basis = self.params.basis(self.params.top());
+        let seed = fresh_seed(rng);
+        let a = sample::uniform(basis, &seed, 0);
+        let b = masked_error(basis, &a, secret, rng);
+        Ok(PublicKey { params: self.params.clone(), seed, b, a })
+    }
+
+    /// A relinearisation key of `secret`.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`] if the secret belongs to other parameters, [`EvalError::NoSpecialPrimes`] if the
+    /// parameters have none.
+    pub fn relinearization_key(
+        &self,
+        secret: &SecretKey,
+        rng: &mut impl CryptoRng,
+    ) -> Result<RelinearizationKey, EvalError> {
+        self.check("make a relinearisation key", secret)?;
+        if self.params.special_primes().is_empty() {
+            return Err(EvalError::NoSpecialPrimes { op: "make a relinearisation key" });
+        }
+        let mut square = secret.eval.mul(&secret.eval);
+        let key = self.key_switching_key(&square, secret, rng);
+        square.zeroize();
+        Ok(RelinearizationKey { params: self.params.clone(), key })
+    }
+
+    /// The key that switches from `from` (over all primes) to `secret`.
+    fn key_switching_key(&self, from: &RnsPoly<Eval>, secret: &SecretKey, rng: &mut impl CryptoRng) -> KeySwitchingKey {
+        let (params, basis) = (&self.params, self.params.key_basis());
+        let seed = fresh_seed(rng);
+        let chain = params.primes().len();
+        let digits = chain.div_ceil(params.digit_limbs());
+        let b = (0..digits)
+            .map(|digit| {
+                let a = sample::uniform(basis, &seed, digit as u32);
+                let mut b = masked_error(basis, &a, secret, rng);
+                let first = digit * params.digit_limbs();
+                for limb in first..(first + params.digit_limbs()).min(chain) {
+                    let q = basis.modulus(limb);
+                    let product = params.special_primes().iter().fold(1, |product, p| q.mul(product, p % q.value()));
+                    let mut shifted = Zeroizing::new(params.pool().take(params.degree()));
+                    shifted.copy_from_slice(from.limb(limb));
+                    basis.kernel().mul_scalar(q, &mut shifted, q.center(product));
+                    basis.kernel().add(q, b.limb_mut(limb), &shifted);
+                }
+                b
+            })
+            .collect();
+        KeySwitchingKey::from_parts(params, seed, b)
+    }
+
+    fn check(&self, op: &'static str, secret: &SecretKey) -> Result<(), EvalError> {
+        same_params(op, &self.params, secret.params())
+    }
+}
+
+/// `-a s + e` with fresh Gaussian `e`, over a basis that starts the key basis.
+fn masked_error(
+    basis: &Arc<RnsBasis>,
+    a: &RnsPoly<Eval>,
+    secret: &SecretKey,
+    rng: &mut impl CryptoRng,
+) -> RnsPoly<Eval> {
+    let mut error = Zeroizing::new(basis.pool().take(basis.degree()));
+    sample::gaussian(rng, &mut error);
+    let mut b = RnsPoly::from_signed(basis, &error).into_eval();
+    let mut product = basis.pool().take(basis.degree());
+    for limb in 0..basis.len() {
+        let q = basis.modulus(limb);
+        basis.kernel().mul(q, &mut product, a.limb(limb), secret.limb(limb));
+        basis.kernel().sub(q, b.limb_mut(limb), &product);
+    }
+    product.zeroize();
+    b
+}
+
+pub(crate) fn fresh_seed(rng: &mut impl CryptoRng) -> Seed {
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    seed
+}
+
+pub(crate) fn same_params(op: &'static str, left: &CkksParams, right: &CkksParams) -> Result<(), EvalError> {
+    if left == right { Ok(()) } else { Err(EvalError::ParamsMismatch { op, left: left.id(), right: right.id() }) }
+}

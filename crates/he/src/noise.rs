@@ -1,0 +1,57 @@
+//! Standard deviations of noise in one slot, in units of scaled integers: divide by the scale for units of the message.
+//!
+//! A polynomial with independent coefficients of variance `v` has slots of variance `N v` (total, complex) in the
+//! standard ring and `2 N v` (real) in the conjugate-invariant one, because there a slot is `c_0 + sum 2 c_j cos(..)`.
+//! Products of independent polynomials multiply slot by slot. The estimates assume independence, which the tests check
+//! against measured noise; bounds taken from them use a stated multiple of the deviation. Derivations:
+//! docs/notes/noise.md.
+
+use nightloom_ring::{Ring, sample::ERROR_DEVIATION};
+
+use crate::{CkksParams, Level};
+
+/// Variance of a ternary secret's coefficients.
+const SECRET_VARIANCE: f64 = 2.0 / 3.0;
+/// Variance of a rounding error, uniform in an interval of length 1.
+const ROUNDING_VARIANCE: f64 = 1.0 / 12.0;
+
+/// Variance in a slot of a polynomial with independent coefficients of the given variance.
+pub fn slot_variance(params: &CkksParams, coefficient_variance: f64) -> f64 {
+    let n = params.degree() as f64;
+    match params.ring() {
+        Ring::Standard => n * coefficient_variance,
+        Ring::ConjugateInvariant => 2.0 * n * coefficient_variance,
+    }
+}
+
+/// A fresh ciphertext under the secret key, the rounding of the encoder included.
+pub fn fresh_symmetric(params: &CkksParams) -> f64 {
+    slot_variance(params, ERROR_DEVIATION.powi(2) + ROUNDING_VARIANCE).sqrt()
+}
+
+/// A fresh ciphertext under the public key: `e_0 + e u + e_1 s`, the rounding of the encoder included.
+pub fn fresh_public(params: &CkksParams) -> f64 {
+    let error = slot_variance(params, ERROR_DEVIATION.powi(2));
+    let product = 2.0 * error * slot_variance(params, SECRET_VARIANCE);
+    (error + product + slot_variance(params, ROUNDING_VARIANCE)).sqrt()
+}
+
+/// The rounding of a division of a ciphertext with this many components.
+pub fn rounding(params: &CkksParams, components: usize) -> f64 {
+    let (rounding, secret) = (slot_variance(params, ROUNDING_VARIANCE), slot_variance(params, SECRET_VARIANCE));
+    (0..components).map(|power| rounding * secret.powi(power as i32)).sum::<f64>().sqrt()
+}
+
+/// A key switch at a level, before the division's rounding, in units of the result *after* division by `P`.
+pub fn key_switch(params: &CkksParams, level: Level) -> f64 {
+    let error = slot_variance(params, ERROR_DEVIATION.powi(2));
+    let log_p: f64 = params.special_primes().iter().map(|p| (*p as f64).log2()).sum();
+    let digits = params.primes()[..level.limbs()].chunks(params.special_primes().len().max(1));
+    let variance: f64 = digits
+        .map(|digit| {
+            let log_ratio: f64 = digit.iter().map(|q| (*q as f64).log2()).sum::<f64>() - log_p;
+            error * slot_variance(params, ROUNDING_VARIANCE) * (2.0 * log_ratio).exp2()
+        })
+        .sum();
+    variance.sqrt()
+}

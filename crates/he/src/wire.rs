@@ -1,0 +1,330 @@
+//! Bytes of parameters, keys and ciphertexts.
+//!
+//! An artefact is the 16-byte header of [`nightloom_wire`], the 32-byte parameter identifier, then the body. Residues
+//! are packed to the bits of their prime, representatives in `0..q`, limb by limb, evaluation domain in the order of
+//! [`NttTable`](nightloom_ring::NttTable). Readers check every residue and refuse everything that does not belong to the
+//! parameters they are given.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use nightloom_ring::sample::{self, Seed};
+use nightloom_ring::{Eval, Ring, RnsBasis, RnsPoly};
+use nightloom_wire::{DecodeError, HEADER_BYTES, Header, Kind, Reader, Writer, packed_bytes};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::keys::KeySwitchingKey;
+use crate::{Ciphertext, CkksParams, CkksSpec, Level, ParamsId, PublicKey, RelinearizationKey, Scale, SecretKey};
+
+/// Version of every format in this module.
+pub const VERSION: u16 = 1;
+
+type IoResult = std::io::Result<()>;
+
+/// Writes the header and the parameter identifier of an artefact whose body has `body` bytes.
+///
+/// # Errors
+/// Those of the sink.
+pub fn write_preamble(writer: &mut Writer<impl Write>, kind: Kind, id: ParamsId, body: u64) -> IoResult {
+    Header { kind, version: VERSION, length: 32 + body }.write(writer)?;
+    writer.bytes(&id.0)
+}
+
+/// Opens an artefact of the wanted kind, which must belong to `params`, and hands out a reader of its body.
+///
+/// # Errors
+/// [`DecodeError`] if header or identifier differ.
+pub fn open<R: Read>(source: R, kind: Kind, params: &CkksParams, limit: u64) -> Result<Reader<R>, DecodeError> {
+    let (_, mut reader) = Header::open(source, kind, VERSION, limit)?;
+    let found = ParamsId(reader.bytes()?);
+    if found == params.id() {
+        Ok(reader)
+    } else {
+        Err(DecodeError::ParamsMismatch { found: found.to_string(), wanted: params.id().to_string() })
+    }
+}
+
+/// Bytes of a polynomial over the first primes of the chain.
+pub fn poly_bytes(params: &CkksParams, level: Level) -> u64 {
+    basis_bytes(params.basis(level))
+}
+
+fn basis_bytes(basis: &RnsBasis) -> u64 {
+    basis.moduli().map(|q| packed_bytes(basis.degree(), q.bits())).sum()
+}
+
+fn write_poly(writer: &mut Writer<impl Write>, poly: &RnsPoly<Eval>) -> IoResult {
+    for (limb, residues) in poly.limbs().enumerate() {
+        let q = poly.basis().modulus(limb);
+        writer.packed(q.bits(), residues.iter().map(|residue| q.lift(*residue)))?;
+    }
+    Ok(())
+}
+
+fn read_poly(reader: &mut Reader<impl Read>, basis: &Arc<RnsBasis>) -> Result<RnsPoly<Eval>, DecodeError> {
+    reader.demand(basis_bytes(basis))?;
+    let mut outcome = Ok(());
+    let poly = RnsPoly::from_limbs(basis, |limb, out| {
+        let q = basis.modulus(limb);
+        if outcome.is_ok() {
+            outcome = reader.packed(q.bits(), out.len(), |index, found| {
+                if found >= q.value() {
+                    return Err(DecodeError::Residue { limb, index, found, prime: q.value() });
+                }
+                out[index] = q.center(found);
+                Ok(())
+            });
+        }
+        if outcome.is_err() {
+            out.fill(0.0);
+        }
+    });
+    outcome.map(|()| poly)
+}
+
+/// Writes parameters as plain data.
+///
+/// # Errors
+/// Those of the sink.
+pub fn write_spec(writer: &mut Writer<impl Write>, spec: &CkksSpec) -> IoResult {
+    writer.u8(match spec.ring {
+        Ring::Standard => 0,
+        Ring::ConjugateInvariant => 1,
+    })?;
+    writer.u8(spec.log_degree as u8)?;
+    for bits in [&spec.prime_bits, &spec.special_bits] {
+        writer.u8(bits.len() as u8)?;
+        bits.iter().try_for_each(|bits| writer.u8(*bits as u8))?;
+    }
+    Ok(())
+}
+
+/// Reads parameters as plain data. They are not validated here.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes end early or a value is out of its range.
+pub fn read_spec(reader: &mut Reader<impl Read>) -> Result<CkksSpec, DecodeError> {
+    let ring = match reader.u8()? {
+        0 => Ring::Standard,
+        1 => Ring::ConjugateInvariant,
+        found => return Err(DecodeError::Value { what: "ring", found: found.into(), wanted: "0 or 1" }),
+    };
+    let log_degree = u32::from(reader.u8()?);
+    if !(4..=17).contains(&log_degree) {
+        return Err(DecodeError::Value { what: "log2 of the degree", found: log_degree.into(), wanted: "4 to 17" });
+    }
+    let mut sizes = || -> Result<Vec<u32>, DecodeError> {
+        let count = reader.u8()?;
+        if usize::from(count) > crate::params::MAX_PRIMES {
+            let limit = crate::params::MAX_PRIMES as u64;
+            return Err(DecodeError::TooLarge { what: "number of primes", found: count.into(), limit });
+        }
+        (0..count).map(|_| reader.u8().map(u32::from)).collect()
+    };
+    Ok(CkksSpec { ring, log_degree, prime_bits: sizes()?, special_bits: sizes()? })
+}
+
+fn write_scale(writer: &mut Writer<impl Write>, scale: &Scale) -> IoResult {
+    let (twos, primes) = scale.parts();
+    writer.i32(twos)?;
+    writer.u8(primes.len() as u8)?;
+    primes.iter().try_for_each(|(prime, exponent)| {
+        writer.u64(*prime)?;
+        writer.i32(*exponent)
+    })
+}
+
+fn scale_bytes(scale: &Scale) -> u64 {
+    5 + 12 * scale.parts().1.len() as u64
+}
+
+/// Largest exponent of a scale that is accepted: beyond it no `f64` could hold the scale's factor.
+const MAX_EXPONENT: i32 = 1 << 12;
+
+fn read_scale(reader: &mut Reader<impl Read>) -> Result<Scale, DecodeError> {
+    let bounded = |exponent: i32| {
+        if exponent.abs() <= MAX_EXPONENT {
+            Ok(exponent)
+        } else {
+            let found = exponent.unsigned_abs().into();
+            Err(DecodeError::TooLarge { what: "exponent of a scale", found, limit: MAX_EXPONENT as u64 })
+        }
+    };
+    let twos = bounded(reader.i32()?)?;
+    let count = reader.u8()?;
+    if usize::from(count) > crate::params::MAX_PRIMES {
+        let limit = crate::params::MAX_PRIMES as u64;
+        return Err(DecodeError::TooLarge { what: "factors of a scale", found: count.into(), limit });
+    }
+    let factor = |_| Ok::<_, DecodeError>((reader.u64()?, bounded(reader.i32()?)?));
+    let primes = (0..count).map(factor).collect::<Result<Vec<_>, _>>()?;
+    let wanted = "distinct odd factors in rising order with non-zero exponents";
+    Scale::from_parts(twos, primes).ok_or(DecodeError::Value { what: "scale", found: count.into(), wanted })
+}
+
+const SEEDED: u8 = 0;
+const FULL: u8 = 1;
+
+/// Bytes that [`write_ciphertext`] writes for a ciphertext.
+pub fn ciphertext_bytes(ciphertext: &Ciphertext) -> u64 {
+    let polys = poly_bytes(ciphertext.params(), ciphertext.level());
+    let components = ciphertext.components().len() as u64;
+    let body = if ciphertext.seed().is_some() { polys + 32 } else { components * polys };
+    1 + scale_bytes(ciphertext.scale()) + 2 + body
+}
+
+/// Writes a ciphertext without header: level, scale, then `c_0` and a 32-byte seed, or all components.
+///
+/// # Errors
+/// Those of the sink.
+pub fn write_ciphertext(writer: &mut Writer<impl Write>, ciphertext: &Ciphertext) -> IoResult {
+    writer.u8(ciphertext.level().0)?;
+    write_scale(writer, ciphertext.scale())?;
+    writer.u8(ciphertext.components().len() as u8)?;
+    match ciphertext.seed() {
+        Some(seed) => {
+            writer.u8(SEEDED)?;
+            write_poly(writer, &ciphertext.components()[0])?;
+            writer.bytes(seed)
+        }
+        None => {
+            writer.u8(FULL)?;
+            ciphertext.components().iter().try_for_each(|component| write_poly(writer, component))
+        }
+    }
+}
+
+/// Reads a ciphertext without header.
+///
+/// # Errors
+/// [`DecodeError`] for every way in which the bytes can be wrong.
+pub fn read_ciphertext(reader: &mut Reader<impl Read>, params: &CkksParams) -> Result<Ciphertext, DecodeError> {
+    let level = Level(reader.u8()?);
+    if level > params.top() {
+        let limit = params.top().0.into();
+        return Err(DecodeError::TooLarge { what: "level", found: level.0.into(), limit });
+    }
+    let scale = read_scale(reader)?;
+    let basis = params.basis(level);
+    let count = reader.u8()?;
+    if !(2..=3).contains(&count) {
+        return Err(DecodeError::Value { what: "components of a ciphertext", found: count.into(), wanted: "2 or 3" });
+    }
+    match reader.u8()? {
+        SEEDED if count == 2 => {
+            let c0 = read_poly(reader, basis)?;
+            let seed: Seed = reader.bytes()?;
+            let c1 = sample::uniform(basis, &seed, 0);
+            Ok(Ciphertext::fresh(params, level, scale, c0, c1, Some(seed)))
+        }
+        FULL => {
+            let components = (0..count).map(|_| read_poly(reader, basis)).collect::<Result<Vec<_>, _>>()?;
+            let wanted = "2 or 3 components at a level that exists";
+            Ciphertext::from_components(params, level, scale, components).map_err(|_| DecodeError::Value {
+                what: "ciphertext",
+                found: count.into(),
+                wanted,
+            })
+        }
+        found => Err(DecodeError::Value { what: "form of a ciphertext", found: found.into(), wanted: "0 or 1" }),
+    }
+}
+
+/// Writes a secret key with header: two bits a coefficient. The caller sees to it that nobody else can read the sink.
+///
+/// # Errors
+/// Those of the sink.
+pub fn write_secret_key(writer: &mut Writer<impl Write>, key: &SecretKey) -> IoResult {
+    let params = key.params();
+    write_preamble(writer, Kind::SecretKey, params.id(), packed_bytes(params.degree(), 2))?;
+    let mut body = Zeroizing::new(Vec::with_capacity(packed_bytes(params.degree(), 2) as usize));
+    Writer::new(&mut *body).packed(2, key.coefficients.iter().map(|c| (c + 1.0) as u64))?;
+    writer.bytes(&body)
+}
+
+/// Reads a secret key.
+///
+/// # Errors
+/// [`DecodeError`] for every way in which the bytes can be wrong.
+pub fn read_secret_key(source: impl Read, params: &CkksParams) -> Result<SecretKey, DecodeError> {
+    let mut reader = open(source, Kind::SecretKey, params, 32 + packed_bytes(params.degree(), 2))?;
+    let mut coefficients = params.pool().take_zeroed(params.degree());
+    let outcome = reader.packed(2, params.degree(), |index, value| {
+        coefficients[index] = value as f64 - 1.0;
+        // The value itself is secret and stays out of the error.
+        let out_of_range = DecodeError::Value { what: "coefficient of the secret key", found: 3, wanted: "0, 1 or 2" };
+        if value == 3 { Err(out_of_range) } else { Ok(()) }
+    });
+    let outcome = outcome.and_then(|()| reader.finish());
+    if let Err(error) = outcome {
+        coefficients.zeroize();
+        return Err(error);
+    }
+    Ok(SecretKey::from_coefficients(params, coefficients))
+}
+
+/// Bytes of a public key with its header.
+pub fn public_key_bytes(params: &CkksParams) -> u64 {
+    HEADER_BYTES + 64 + poly_bytes(params, params.top())
+}
+
+/// Writes a public key with header.
+///
+/// # Errors
+/// Those of the sink.
+pub fn write_public_key(writer: &mut Writer<impl Write>, key: &PublicKey) -> IoResult {
+    let params = key.params();
+    write_preamble(writer, Kind::PublicKey, params.id(), 32 + poly_bytes(params, params.top()))?;
+    writer.bytes(&key.seed)?;
+    write_poly(writer, &key.b)
+}
+
+/// Reads a public key.
+///
+/// # Errors
+/// [`DecodeError`] for every way in which the bytes can be wrong.
+pub fn read_public_key(source: impl Read, params: &CkksParams) -> Result<PublicKey, DecodeError> {
+    let basis = params.basis(params.top());
+    let mut reader = open(source, Kind::PublicKey, params, 64 + basis_bytes(basis))?;
+    let seed = reader.bytes()?;
+    let b = read_poly(&mut reader, basis)?;
+    reader.finish()?;
+    Ok(PublicKey { params: params.clone(), seed, b, a: sample::uniform(basis, &seed, 0) })
+}
+
+fn relinearization_key_body(params: &CkksParams) -> u64 {
+    let digits = params.primes().len().div_ceil(params.digit_limbs().max(1)) as u64;
+    32 + digits * basis_bytes(params.key_basis())
+}
+
+/// Bytes of a relinearisation key with its header.
+pub fn relinearization_key_bytes(params: &CkksParams) -> u64 {
+    HEADER_BYTES + 32 + relinearization_key_body(params)
+}
+
+/// Writes a relinearisation key with header: a seed, then `b_d` for each digit.
+///
+/// # Errors
+/// Those of the sink.
+pub fn write_relinearization_key(writer: &mut Writer<impl Write>, key: &RelinearizationKey) -> IoResult {
+    let params = key.params();
+    write_preamble(writer, Kind::EvaluationKeys, params.id(), relinearization_key_body(params))?;
+    writer.bytes(&key.key.seed)?;
+    key.key.b.iter().try_for_each(|b| write_poly(writer, b))
+}
+
+/// Reads a relinearisation key.
+///
+/// # Errors
+/// [`DecodeError`] for every way in which the bytes can be wrong.
+pub fn read_relinearization_key(source: impl Read, params: &CkksParams) -> Result<RelinearizationKey, DecodeError> {
+    if params.special_primes().is_empty() {
+        return Err(DecodeError::Value { what: "special primes", found: 0, wanted: "at least one" });
+    }
+    let mut reader = open(source, Kind::EvaluationKeys, params, 32 + relinearization_key_body(params))?;
+    let seed = reader.bytes()?;
+    let digits = params.primes().len().div_ceil(params.digit_limbs());
+    let b = (0..digits).map(|_| read_poly(&mut reader, params.key_basis())).collect::<Result<Vec<_>, _>>()?;
+    reader.finish()?;
+    Ok(RelinearizationKey { params: params.clone(), key: KeySwitchingKey::from_parts(params, seed, b) })
+}
