@@ -124,7 +124,11 @@ pub fn read_spec(reader: &mut Reader<impl Read>) -> Result<CkksSpec, DecodeError
     Ok(CkksSpec { ring, log_degree, prime_bits: sizes()?, special_bits: sizes()? })
 }
 
-fn write_scale(writer: &mut Writer<impl Write>, scale: &Scale) -> IoResult {
+/// Writes a scale: exponent of two, then odd factors with exponents.
+///
+/// # Errors
+/// Those of the sink.
+pub fn write_scale(writer: &mut Writer<impl Write>, scale: &Scale) -> IoResult {
     let (twos, primes) = scale.parts();
     writer.i32(twos)?;
     writer.u8(primes.len() as u8)?;
@@ -134,14 +138,19 @@ fn write_scale(writer: &mut Writer<impl Write>, scale: &Scale) -> IoResult {
     })
 }
 
-fn scale_bytes(scale: &Scale) -> u64 {
+/// Bytes that [`write_scale`] writes.
+pub fn scale_bytes(scale: &Scale) -> u64 {
     5 + 12 * scale.parts().1.len() as u64
 }
 
 /// Largest exponent of a scale that is accepted: beyond it no `f64` could hold the scale's factor.
 const MAX_EXPONENT: i32 = 1 << 12;
 
-fn read_scale(reader: &mut Reader<impl Read>) -> Result<Scale, DecodeError> {
+/// Reads a scale.
+///
+/// # Errors
+/// [`DecodeError`] if it is malformed or an exponent is out of range.
+pub fn read_scale(reader: &mut Reader<impl Read>) -> Result<Scale, DecodeError> {
     let bounded = |exponent: i32| {
         if exponent.abs() <= MAX_EXPONENT {
             Ok(exponent)

@@ -1,0 +1,109 @@
+use nightloom_he::{Level, Scale};
+use nightloom_ring::IntegerMatrix;
+
+/// A value of a program: the result of the operation at this position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub usize);
+
+/// One operand of [`Op::Linear`] with the scale of the weights that multiply it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// The operand.
+    pub value: ValueId,
+    /// The integers of its columns stand for real weights times this.
+    pub weight_scale: Scale,
+}
+
+/// An operation on arrays of ciphertexts. Every array has one type: features, components, level, scale.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The request: fresh ciphertexts of two components.
+    Input {
+        /// Number of ciphertexts.
+        features: usize,
+        /// Level at which they are encrypted.
+        level: Level,
+        /// Scale at which they are encoded.
+        scale: Scale,
+    },
+    /// `matrix * (sources one after another) + bias`. The scale of the result is the scale of a source times its weight
+    /// scale, and must come out the same for every source.
+    Linear {
+        /// Operands of one level and one number of components, whose features are the columns in order.
+        sources: Vec<Source>,
+        /// Weights as integers.
+        matrix: IntegerMatrix,
+        /// One real number a row; added after multiplying with the scale of the result and rounding.
+        bias: Vec<f64>,
+    },
+    /// The square of every feature: two components become three.
+    Square {
+        /// What is squared.
+        source: ValueId,
+    },
+    /// The product feature by feature of arrays of two components at one level: three components.
+    Multiply {
+        /// First factor.
+        left: ValueId,
+        /// Second factor.
+        right: ValueId,
+    },
+    /// Three components become two.
+    Relinearize {
+        /// The array.
+        source: ValueId,
+    },
+    /// Division by the last prime of the level.
+    Rescale {
+        /// The array.
+        source: ValueId,
+    },
+    /// [`Op::Relinearize`] and [`Op::Rescale`] with one division.
+    RelinearizeRescale {
+        /// The array.
+        source: ValueId,
+    },
+    /// The same message at a lower level.
+    DropTo {
+        /// The array.
+        source: ValueId,
+        /// The level of the result.
+        level: Level,
+    },
+}
+
+impl Op {
+    /// The values that the operation reads.
+    pub fn sources(&self) -> Vec<ValueId> {
+        match self {
+            Self::Input { .. } => Vec::new(),
+            Self::Linear { sources, .. } => sources.iter().map(|source| source.value).collect(),
+            Self::Multiply { left, right } => vec![*left, *right],
+            Self::Square { source }
+            | Self::Relinearize { source }
+            | Self::Rescale { source }
+            | Self::RelinearizeRescale { source }
+            | Self::DropTo { source, .. } => vec![*source],
+        }
+    }
+
+    /// The operation's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "input",
+            Self::Linear { .. } => "linear",
+            Self::Square { .. } => "square",
+            Self::Multiply { .. } => "multiply",
+            Self::Relinearize { .. } => "relinearize",
+            Self::Rescale { .. } => "rescale",
+            Self::RelinearizeRescale { .. } => "relinearize+rescale",
+            Self::DropTo { .. } => "drop levels",
+        }
+    }
+
+    /// Whether residue `j` of the result depends only on residues `j` of the operands, so that the operation can run on
+    /// any tile of columns by itself.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        matches!(self, Self::Linear { .. } | Self::Square { .. } | Self::Multiply { .. } | Self::DropTo { .. })
+    }
+}

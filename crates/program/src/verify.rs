@@ -1,0 +1,150 @@
+//! The rules of each operation.
+
+use nightloom_he::{CkksParams, Level, Scale};
+
+use crate::{Op, ValueId, VerifyError};
+
+/// What is known of an array of ciphertexts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValueType {
+    /// Number of ciphertexts.
+    pub features: usize,
+    /// 2, or 3 after a product that was not relinearised.
+    pub components: usize,
+    /// Level of every ciphertext.
+    pub level: Level,
+    /// Scale of every ciphertext.
+    pub scale: Scale,
+}
+
+/// The type of every result, or the first rule broken.
+pub(crate) fn types(params: &CkksParams, ops: &[Op]) -> Result<Vec<ValueType>, VerifyError> {
+    let mut types: Vec<ValueType> = Vec::with_capacity(ops.len());
+    if ops.is_empty() {
+        return Err(VerifyError::Input { op: 0 });
+    }
+    for (op, operation) in ops.iter().enumerate() {
+        if matches!(operation, Op::Input { .. }) != (op == 0) {
+            return Err(VerifyError::Input { op });
+        }
+        let rule = Rule { params, op, types: &types };
+        let result = rule.apply(operation)?;
+        types.push(result);
+    }
+    Ok(types)
+}
+
+struct Rule<'a> {
+    params: &'a CkksParams,
+    op: usize,
+    types: &'a [ValueType],
+}
+
+impl Rule<'_> {
+    fn apply(&self, operation: &Op) -> Result<ValueType, VerifyError> {
+        match operation {
+            Op::Input { features, level, scale } => {
+                self.level_exists(*level)?;
+                Ok(ValueType { features: *features, components: 2, level: *level, scale: scale.clone() })
+            }
+            Op::Linear { sources, matrix, bias } => {
+                let first = sources.first().ok_or(VerifyError::Features {
+                    op: self.op,
+                    found: 0,
+                    wanted: matrix.columns(),
+                })?;
+                let first_type = self.operand(first.value)?;
+                let scale = first_type.scale.mul(&first.weight_scale);
+                let mut columns = 0;
+                for source in sources {
+                    let operand = self.operand(source.value)?;
+                    self.same_level(operand.level, first_type.level)?;
+                    self.components(operand, first_type.components)?;
+                    let right = operand.scale.mul(&source.weight_scale);
+                    if right != scale {
+                        return Err(VerifyError::Scale { op: self.op, left: scale, right });
+                    }
+                    columns += operand.features;
+                }
+                self.features(columns, matrix.columns())?;
+                self.features(bias.len(), matrix.rows())?;
+                self.bias_fits(bias, &scale, first_type.level)?;
+                Ok(ValueType { features: matrix.rows(), scale, ..first_type.clone() })
+            }
+            Op::Square { source } => {
+                let operand = self.operand(*source)?;
+                self.components(operand, 2)?;
+                Ok(ValueType { components: 3, scale: operand.scale.square(), ..operand.clone() })
+            }
+            Op::Multiply { left, right } => {
+                let (left, right) = (self.operand(*left)?, self.operand(*right)?);
+                self.components(left, 2)?;
+                self.components(right, 2)?;
+                self.same_level(right.level, left.level)?;
+                self.features(right.features, left.features)?;
+                Ok(ValueType { components: 3, scale: left.scale.mul(&right.scale), ..left.clone() })
+            }
+            Op::Relinearize { source } => Ok(ValueType { components: 2, ..self.relinearized(*source)?.clone() }),
+            Op::Rescale { source } => self.rescaled(self.operand(*source)?),
+            Op::RelinearizeRescale { source } => {
+                let operand = self.relinearized(*source)?;
+                Ok(ValueType { components: 2, ..self.rescaled(operand)? })
+            }
+            Op::DropTo { source, level } => {
+                let operand = self.operand(*source)?;
+                if *level > operand.level {
+                    return Err(VerifyError::Level { op: self.op, found: operand.level, wanted: *level });
+                }
+                Ok(ValueType { level: *level, ..operand.clone() })
+            }
+        }
+    }
+
+    fn operand(&self, value: ValueId) -> Result<&ValueType, VerifyError> {
+        self.types.get(value.0).ok_or(VerifyError::LaterValue { op: self.op, value: value.0 })
+    }
+
+    fn relinearized(&self, source: ValueId) -> Result<&ValueType, VerifyError> {
+        let operand = self.operand(source)?;
+        self.components(operand, 3)?;
+        if self.params.special_primes().is_empty() {
+            return Err(VerifyError::NoSpecialPrimes { op: self.op });
+        }
+        Ok(operand)
+    }
+
+    fn rescaled(&self, operand: &ValueType) -> Result<ValueType, VerifyError> {
+        let level = operand.level.down(1).ok_or(VerifyError::Bottom { op: self.op })?;
+        let prime = self.params.primes()[usize::from(operand.level.0)];
+        Ok(ValueType { level, scale: operand.scale.divide_by(prime), ..operand.clone() })
+    }
+
+    fn level_exists(&self, level: Level) -> Result<(), VerifyError> {
+        let top = self.params.top();
+        if level <= top { Ok(()) } else { Err(VerifyError::Level { op: self.op, found: level, wanted: top }) }
+    }
+
+    fn same_level(&self, found: Level, wanted: Level) -> Result<(), VerifyError> {
+        if found == wanted { Ok(()) } else { Err(VerifyError::Level { op: self.op, found, wanted }) }
+    }
+
+    fn components(&self, operand: &ValueType, wanted: usize) -> Result<(), VerifyError> {
+        let found = operand.components;
+        if found == wanted { Ok(()) } else { Err(VerifyError::Components { op: self.op, found, wanted }) }
+    }
+
+    fn features(&self, found: usize, wanted: usize) -> Result<(), VerifyError> {
+        if found == wanted { Ok(()) } else { Err(VerifyError::Features { op: self.op, found, wanted }) }
+    }
+
+    fn bias_fits(&self, bias: &[f64], scale: &Scale, level: Level) -> Result<(), VerifyError> {
+        // Half of Q, and what an i128 holds exactly enough.
+        let room = (self.params.log_q(level) - 1.0).min(120.0).exp2();
+        match bias.iter().position(|value| !value.is_finite() || (value * scale.to_f64()).abs() >= room) {
+            None => Ok(()),
+            Some(index) => {
+                Err(VerifyError::Bias { op: self.op, index, value: bias[index], scale: scale.clone(), level })
+            }
+        }
+    }
+}
