@@ -1,6 +1,6 @@
 //! What a program costs: counted in operations of the ring, priced by a machine.
 
-use crate::{Op, Program, ValueType};
+use crate::{Op, Program, ValueId};
 
 /// Nanoseconds of the ring's operations on one thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,6 +49,42 @@ impl std::ops::Add for Work {
     }
 }
 
+impl Work {
+    /// An integer matrix with this many entries, on arrays over `limbs` primes of degree `n`.
+    pub fn linear(entries: usize, components: usize, limbs: usize, n: u64) -> Self {
+        Self { multiply_accumulates: (entries * components * limbs) as u64 * n, ..Self::default() }
+    }
+
+    /// `products` products of residues for every residue of `features` polynomials over `limbs` primes.
+    pub fn products(products: usize, features: usize, limbs: usize, n: u64) -> Self {
+        Self { multiplications: (products * limbs * features) as u64 * n, ..Self::default() }
+    }
+
+    /// Division of polynomials over `limbs` primes by the product of the last `divisor` of them.
+    pub fn division(polynomials: usize, limbs: usize, divisor: usize, n: u64) -> Self {
+        Self {
+            transforms: (polynomials * limbs) as u64,
+            multiplications: (polynomials * (limbs - divisor) * (divisor + 1)) as u64 * n,
+            ..Self::default()
+        }
+    }
+
+    /// Key switch of one component of `features` ciphertexts over `limbs` primes, with `special` special primes, and
+    /// division of the result by `divisor` primes.
+    pub fn key_switch(features: usize, limbs: usize, special: usize, divisor: usize, n: u64) -> Self {
+        let digits = limbs.div_ceil(special.max(1));
+        let extended = limbs + special;
+        let converted = digits * extended - limbs;
+        let products = 2 * digits * extended + converted * special;
+        let switch = Self {
+            transforms: (features * (limbs + converted)) as u64,
+            multiplications: (features * products) as u64 * n,
+            ..Self::default()
+        };
+        switch + Self::division(2 * features, extended, divisor, n)
+    }
+}
+
 impl Program {
     /// The work of one operation on one batch.
     ///
@@ -58,20 +94,18 @@ impl Program {
         let special = self.params().special_primes().len();
         let n = self.params().degree() as u64;
         let result = &self.types()[op];
+        let limbs = result.level.limbs();
+        let source_limbs = |source: &ValueId| self.types()[source.0].level.limbs();
         match &self.ops()[op] {
             Op::Input { .. } | Op::DropTo { .. } => Work::default(),
-            Op::Linear { matrix, .. } => {
-                let residues = (result.components * result.level.limbs()) as u64 * n;
-                Work { multiply_accumulates: matrix.entries() as u64 * residues, ..Work::default() }
+            Op::Linear { matrix, .. } => Work::linear(matrix.entries(), result.components, limbs, n),
+            Op::Square { .. } => Work::products(3, result.features, limbs, n),
+            Op::Multiply { .. } => Work::products(4, result.features, limbs, n),
+            Op::Relinearize { source } => Work::key_switch(result.features, source_limbs(source), special, special, n),
+            Op::RelinearizeRescale { source } => {
+                Work::key_switch(result.features, source_limbs(source), special, special + 1, n)
             }
-            Op::Square { .. } => pointwise(result, 3, n),
-            Op::Multiply { .. } => pointwise(result, 4, n),
-            Op::Relinearize { source } => key_switch(&self.types()[source.0], special, special, n),
-            Op::RelinearizeRescale { source } => key_switch(&self.types()[source.0], special, special + 1, n),
-            Op::Rescale { source } => {
-                let source = &self.types()[source.0];
-                division(source, source.components, source.level.limbs(), 1, n)
-            }
+            Op::Rescale { source } => Work::division(result.components * result.features, source_limbs(source), 1, n),
         }
     }
 
@@ -79,36 +113,4 @@ impl Program {
     pub fn total_work(&self) -> Work {
         (0..self.ops().len()).map(|op| self.work(op)).fold(Work::default(), |sum, work| sum + work)
     }
-}
-
-fn pointwise(result: &ValueType, products: u64, n: u64) -> Work {
-    let limbs = result.level.limbs() as u64;
-    Work { multiplications: products * limbs * n * result.features as u64, ..Work::default() }
-}
-
-/// Division of `components` polynomials over `limbs` primes by the product of the last `divisor` of them.
-fn division(source: &ValueType, components: usize, limbs: usize, divisor: usize, n: u64) -> Work {
-    let each = (components * source.features) as u64;
-    let kept = (limbs - divisor) as u64;
-    Work {
-        transforms: each * limbs as u64,
-        multiplications: each * n * kept * (divisor as u64 + 1),
-        ..Work::default()
-    }
-}
-
-/// Key switch of one component at the source's level and division by `divisor` primes of the extended basis.
-fn key_switch(source: &ValueType, special: usize, divisor: usize, n: u64) -> Work {
-    let limbs = source.level.limbs();
-    let digits = limbs.div_ceil(special.max(1));
-    let extended = limbs + special;
-    let features = source.features as u64;
-    let converted = (digits * extended - limbs) as u64;
-    let products = (2 * digits * extended) as u64 + converted * special as u64;
-    let switch = Work {
-        transforms: features * (limbs as u64 + converted),
-        multiplications: features * n * products,
-        ..Work::default()
-    };
-    switch + division(source, 2, extended, divisor, n)
 }
