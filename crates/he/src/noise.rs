@@ -5,10 +5,19 @@
 //! Products of independent polynomials multiply slot by slot. The estimates assume independence, which the tests check
 //! against measured noise; bounds taken from them use a stated multiple of the deviation. Derivations:
 //! docs/notes/noise.md.
+//!
+//! Only [`fresh_symmetric`] noise is Gaussian in a slot. The others hold products of two polynomials, such as a
+//! rounding error and the secret, so a slot's noise is a product of two Gaussians, whose tail falls like `exp(-t)` and
+//! not like `exp(-t^2/2)`: use [`TAIL_DEVIATIONS`] for bounds.
 
 use nightloom_ring::{Ring, sample::ERROR_DEVIATION};
 
 use crate::{CkksParams, Level};
+
+/// No noise of this module exceeds this many deviations in a real slot with probability above `2^-50`, and neither does
+/// a sum of such noises, with deviations added in squares if they are independent and in absolute value if they may not
+/// be.
+pub const TAIL_DEVIATIONS: f64 = 38.0;
 
 /// Variance of a ternary secret's coefficients.
 const SECRET_VARIANCE: f64 = 2.0 / 3.0;
@@ -43,6 +52,9 @@ pub fn rounding(params: &CkksParams, components: usize) -> f64 {
 }
 
 /// A key switch at a level, before the division's rounding, in units of the result *after* division by `P`.
+///
+/// # Panics
+/// If the level is above the top.
 pub fn key_switch(params: &CkksParams, level: Level) -> f64 {
     let error = slot_variance(params, ERROR_DEVIATION.powi(2));
     let log_p: f64 = params.special_primes().iter().map(|p| (*p as f64).log2()).sum();

@@ -1,14 +1,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use nightloom_ring::{Extension, Kernel, Pool, Quotient, Ring, RnsBasis, kernels, prime};
+use nightloom_ring::ntt::{MAX_LOG_DEGREE, MIN_LOG_DEGREE};
+use nightloom_ring::{Extension, Kernel, Pool, Quotient, Ring, RingError, RnsBasis, kernels, prime};
 use sha2::{Digest, Sha256};
 
 use crate::{SpecError, security};
 
 /// Most primes in the chain, and most special primes.
 pub const MAX_PRIMES: usize = 64;
-const PRIME_BITS: std::ops::RangeInclusive<u32> = 20..=50;
+/// Every prime is below two to this power.
+pub(crate) const MAX_PRIME_BITS: u32 = 50;
+const PRIME_BITS: std::ops::RangeInclusive<u32> = 20..=MAX_PRIME_BITS;
 
 /// CKKS parameters as plain data, to be written down, edited and sent; [`validate`](Self::validate) makes them usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,7 @@ impl CkksSpec {
     /// is the one that `NIGHTLOOM_KERNEL` names, or the fastest.
     ///
     /// The primes are the largest ones of each size that the ring allows, in falling order, so the spec determines them.
+    /// The tables take about `40 N` bytes a prime: 370 MB for the largest secure spec.
     ///
     /// # Errors
     /// [`SpecError::InsecureModulus`] below 128 bits of security; other variants for sizes that do not exist.
@@ -43,12 +47,13 @@ impl CkksSpec {
     pub fn validate_with(&self, kernel: &'static dyn Kernel) -> Result<CkksParams, SpecError> {
         let max = security::max_log_qp(self.log_degree)
             .ok_or(SpecError::UnsupportedDegree { log_degree: self.log_degree })?;
-        let params = self.validate_insecure_with(kernel)?;
-        // A prime lies below 2^bits, so this cannot understate the modulus.
-        if params.log_qp() > f64::from(max) {
-            return Err(SpecError::InsecureModulus { log_degree: self.log_degree, log_qp: params.log_qp(), max });
+        // Before any table is made: a foreign spec may ask for much more than it can have.
+        let primes = self.find_primes()?;
+        let log_qp = primes.iter().map(|prime| (*prime as f64).log2()).sum();
+        if log_qp > f64::from(max) {
+            return Err(SpecError::InsecureModulus { log_degree: self.log_degree, log_qp, max });
         }
-        Ok(params)
+        self.with_primes(primes, kernel)
     }
 
     /// Accepts parameters below 128 bits of security, for experiments and for reproducing historical results only:
@@ -65,6 +70,11 @@ impl CkksSpec {
     /// # Errors
     /// As [`validate_insecure`](Self::validate_insecure).
     pub fn validate_insecure_with(&self, kernel: &'static dyn Kernel) -> Result<CkksParams, SpecError> {
+        self.with_primes(self.find_primes()?, kernel)
+    }
+
+    /// The primes of the chain, then the special ones.
+    fn find_primes(&self) -> Result<Vec<u64>, SpecError> {
         for (what, found, min) in
             [("modulus chain", self.prime_bits.len(), 1), ("special primes", self.special_bits.len(), 0)]
         {
@@ -83,15 +93,22 @@ impl CkksSpec {
                 return Err(SpecError::SpecialTooSmall { special, digit });
             }
         }
-        let degree = 1usize.checked_shl(self.log_degree).unwrap_or(0);
-        let order = self.ring.root_order(degree).max(1);
+        if !(MIN_LOG_DEGREE..=MAX_LOG_DEGREE).contains(&self.log_degree) {
+            let found = 1usize.checked_shl(self.log_degree).unwrap_or(usize::MAX);
+            return Err(RingError::Degree { found, min: 1 << MIN_LOG_DEGREE, max: 1 << MAX_LOG_DEGREE }.into());
+        }
+        let order = self.ring.root_order(1 << self.log_degree);
         let mut primes = Vec::new();
         // The special primes come first, so that they are the largest of their size and P >= Q_digit.
         for &bits in self.special_bits.iter().chain(&self.prime_bits) {
             primes.extend(prime::largest_primes(bits, order, 1, &primes)?);
         }
         primes.rotate_left(self.special_bits.len());
-        let basis = RnsBasis::new(degree, self.ring, &primes, kernel, Pool::new())?;
+        Ok(primes)
+    }
+
+    fn with_primes(&self, primes: Vec<u64>, kernel: &'static dyn Kernel) -> Result<CkksParams, SpecError> {
+        let basis = RnsBasis::new(1 << self.log_degree, self.ring, &primes, kernel, Pool::new())?;
         Ok(CkksParams(Arc::new(Inner::new(self.clone(), Arc::new(basis), primes))))
     }
 }
@@ -268,6 +285,9 @@ impl CkksParams {
     }
 
     /// `log2` of `q_0 .. q_level`.
+    ///
+    /// # Panics
+    /// If the level is above the top.
     pub fn log_q(&self, level: Level) -> f64 {
         self.basis(level).log2()
     }

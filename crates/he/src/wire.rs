@@ -11,8 +11,9 @@ use std::sync::Arc;
 use nightloom_ring::sample::{self, Seed};
 use nightloom_ring::{Eval, Ring, RnsBasis, RnsPoly};
 use nightloom_wire::{DecodeError, HEADER_BYTES, Header, Kind, Reader, Writer, packed_bytes};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
+use crate::ckks::MAX_EXPONENT;
 use crate::keys::KeySwitchingKey;
 use crate::{Ciphertext, CkksParams, CkksSpec, Level, ParamsId, PublicKey, RelinearizationKey, Scale, SecretKey};
 
@@ -45,6 +46,9 @@ pub fn open<R: Read>(source: R, kind: Kind, params: &CkksParams, limit: u64) -> 
 }
 
 /// Bytes of a polynomial over the first primes of the chain.
+///
+/// # Panics
+/// If the level is above the top.
 pub fn poly_bytes(params: &CkksParams, level: Level) -> u64 {
     basis_bytes(params.basis(level))
 }
@@ -85,18 +89,23 @@ fn read_poly(reader: &mut Reader<impl Read>, basis: &Arc<RnsBasis>) -> Result<Rn
 /// Writes parameters as plain data.
 ///
 /// # Errors
-/// Those of the sink.
+/// Those of the sink; `InvalidInput` if a size or a count does not fit a byte.
 pub fn write_spec(writer: &mut Writer<impl Write>, spec: &CkksSpec) -> IoResult {
+    let byte = |value: usize| u8::try_from(value).map_err(|_| invalid_input());
     writer.u8(match spec.ring {
         Ring::Standard => 0,
         Ring::ConjugateInvariant => 1,
     })?;
-    writer.u8(spec.log_degree as u8)?;
-    for bits in [&spec.prime_bits, &spec.special_bits] {
-        writer.u8(bits.len() as u8)?;
-        bits.iter().try_for_each(|bits| writer.u8(*bits as u8))?;
+    writer.u8(byte(spec.log_degree as usize)?)?;
+    for sizes in [&spec.prime_bits, &spec.special_bits] {
+        writer.u8(byte(sizes.len())?)?;
+        sizes.iter().try_for_each(|bits| writer.u8(byte(*bits as usize)?))?;
     }
     Ok(())
+}
+
+fn invalid_input() -> std::io::Error {
+    std::io::ErrorKind::InvalidInput.into()
 }
 
 /// Reads parameters as plain data. They are not validated here.
@@ -127,9 +136,12 @@ pub fn read_spec(reader: &mut Reader<impl Read>) -> Result<CkksSpec, DecodeError
 /// Writes a scale: exponent of two, then odd factors with exponents.
 ///
 /// # Errors
-/// Those of the sink.
+/// Those of the sink; `InvalidInput` for a scale that [`read_scale`] would refuse.
 pub fn write_scale(writer: &mut Writer<impl Write>, scale: &Scale) -> IoResult {
     let (twos, primes) = scale.parts();
+    if primes.len() > crate::params::MAX_PRIMES || Scale::from_parts(twos, primes.to_vec()).is_none() {
+        return Err(invalid_input());
+    }
     writer.i32(twos)?;
     writer.u8(primes.len() as u8)?;
     primes.iter().try_for_each(|(prime, exponent)| {
@@ -143,16 +155,13 @@ pub fn scale_bytes(scale: &Scale) -> u64 {
     5 + 12 * scale.parts().1.len() as u64
 }
 
-/// Largest exponent of a scale that is accepted: beyond it no `f64` could hold the scale's factor.
-const MAX_EXPONENT: i32 = 1 << 12;
-
 /// Reads a scale.
 ///
 /// # Errors
 /// [`DecodeError`] if it is malformed or an exponent is out of range.
 pub fn read_scale(reader: &mut Reader<impl Read>) -> Result<Scale, DecodeError> {
     let bounded = |exponent: i32| {
-        if exponent.abs() <= MAX_EXPONENT {
+        if exponent.unsigned_abs() <= MAX_EXPONENT.unsigned_abs() {
             Ok(exponent)
         } else {
             let found = exponent.unsigned_abs().into();
@@ -167,7 +176,7 @@ pub fn read_scale(reader: &mut Reader<impl Read>) -> Result<Scale, DecodeError> 
     }
     let factor = |_| Ok::<_, DecodeError>((reader.u64()?, bounded(reader.i32()?)?));
     let primes = (0..count).map(factor).collect::<Result<Vec<_>, _>>()?;
-    let wanted = "distinct odd factors in rising order with non-zero exponents";
+    let wanted = "distinct odd factors below 2^50 in rising order with non-zero exponents";
     Scale::from_parts(twos, primes).ok_or(DecodeError::Value { what: "scale", found: count.into(), wanted })
 }
 
@@ -214,6 +223,10 @@ pub fn read_ciphertext(reader: &mut Reader<impl Read>, params: &CkksParams) -> R
         return Err(DecodeError::TooLarge { what: "level", found: level.0.into(), limit });
     }
     let scale = read_scale(reader)?;
+    if let Some((found, _)) = scale.parts().1.iter().find(|(factor, _)| !params.primes().contains(factor)) {
+        let wanted = "primes of the parameters";
+        return Err(DecodeError::Value { what: "factor of a scale", found: *found, wanted });
+    }
     let basis = params.basis(level);
     let count = reader.u8()?;
     if !(2..=3).contains(&count) {
@@ -245,10 +258,23 @@ pub fn read_ciphertext(reader: &mut Reader<impl Read>, params: &CkksParams) -> R
 /// Those of the sink.
 pub fn write_secret_key(writer: &mut Writer<impl Write>, key: &SecretKey) -> IoResult {
     let params = key.params();
-    write_preamble(writer, Kind::SecretKey, params.id(), packed_bytes(params.degree(), 2))?;
-    let mut body = Zeroizing::new(Vec::with_capacity(packed_bytes(params.degree(), 2) as usize));
-    Writer::new(&mut *body).packed(2, key.coefficients.iter().map(|c| (c + 1.0) as u64))?;
+    // The format of `Writer::packed` with 2 bits, whose chunk on the stack would not be wiped.
+    let mut body = Zeroizing::new(vec![0u8; secret_key_body(params)]);
+    for (byte, four) in body.iter_mut().zip(key.coefficients.chunks_exact(4)) {
+        *byte = four.iter().rev().fold(0, |byte, coefficient| byte << 2 | (coefficient + 1.0) as u8);
+    }
+    write_preamble(writer, Kind::SecretKey, params.id(), body.len() as u64)?;
     writer.bytes(&body)
+}
+
+/// Four coefficients a byte; the degree is a multiple of 16.
+fn secret_key_body(params: &CkksParams) -> usize {
+    params.degree() / 4
+}
+
+/// Bytes of a secret key with its header.
+pub fn secret_key_bytes(params: &CkksParams) -> u64 {
+    HEADER_BYTES + 32 + secret_key_body(params) as u64
 }
 
 /// Reads a secret key.
@@ -256,18 +282,19 @@ pub fn write_secret_key(writer: &mut Writer<impl Write>, key: &SecretKey) -> IoR
 /// # Errors
 /// [`DecodeError`] for every way in which the bytes can be wrong.
 pub fn read_secret_key(source: impl Read, params: &CkksParams) -> Result<SecretKey, DecodeError> {
-    let mut reader = open(source, Kind::SecretKey, params, 32 + packed_bytes(params.degree(), 2))?;
-    let mut coefficients = params.pool().take_zeroed(params.degree());
-    let outcome = reader.packed(2, params.degree(), |index, value| {
-        coefficients[index] = value as f64 - 1.0;
-        // The value itself is secret and stays out of the error.
-        let out_of_range = DecodeError::Value { what: "coefficient of the secret key", found: 3, wanted: "0, 1 or 2" };
-        if value == 3 { Err(out_of_range) } else { Ok(()) }
-    });
-    let outcome = outcome.and_then(|()| reader.finish());
-    if let Err(error) = outcome {
-        coefficients.zeroize();
-        return Err(error);
+    let mut body = Zeroizing::new(vec![0u8; secret_key_body(params)]);
+    let mut reader = open(source, Kind::SecretKey, params, 32 + body.len() as u64)?;
+    reader.fill(&mut body)?;
+    reader.finish()?;
+    // 3 has both bits of a pair set. Which pair it is stays out of the error.
+    if body.iter().fold(0, |found, byte| found | (byte & byte >> 1 & 0x55)) != 0 {
+        return Err(DecodeError::Value { what: "coefficient of the secret key", found: 3, wanted: "0, 1 or 2" });
+    }
+    let mut coefficients = params.pool().take(params.degree());
+    for (four, byte) in coefficients.chunks_exact_mut(4).zip(body.iter()) {
+        for (index, coefficient) in four.iter_mut().enumerate() {
+            *coefficient = f64::from(byte >> (2 * index) & 3) - 1.0;
+        }
     }
     Ok(SecretKey::from_coefficients(params, coefficients))
 }

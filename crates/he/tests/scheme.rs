@@ -99,6 +99,32 @@ fn fresh_noise_is_as_stated() {
     });
 }
 
+/// Coefficients beyond `2^53` leave no room in an `f64` for an error; the encryption must have one all the same.
+#[test]
+fn the_error_is_there_at_every_scale() {
+    for_each_party(|mut party| {
+        let values = party.values(8);
+        for exponent in [30, 45, 52, 60, 90, 110] {
+            let message = party.encoder.encode(&values, &Scale::power_of_two(exponent)).unwrap();
+            let plaintext = party.encoder.plaintext(&message, party.params.top()).unwrap();
+            let public = KeyGenerator::new(&party.params).public_key(&party.secret, &mut party.rng).unwrap();
+            let symmetric = Encryptor::symmetric(&party.secret);
+            let ciphertexts =
+                [symmetric, Encryptor::public(&public)].map(|e| e.encrypt(&message, Level(3), &mut party.rng).unwrap());
+            let [symmetric, public] = ciphertexts.map(|ciphertext| {
+                let mut error = Decryptor::new(&party.secret).decrypt(&ciphertext).unwrap().poly().clone();
+                error.sub_assign(plaintext.poly());
+                let errors = error.into_coeff().limb(1).to_vec();
+                (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt()
+            });
+            assert!((symmetric / 3.19 - 1.0).abs() < 0.15, "2^{exponent}: {symmetric}");
+            // e_0 + e u + e_1 s, of deviation 3.19 sqrt(4 N/3) or, in the conjugate-invariant ring, sqrt(2) times that.
+            let stated = 3.19 * (4.0 / 3.0 * party.params.degree() as f64).sqrt();
+            assert!((0.8..1.8).contains(&(public / stated)), "2^{exponent}: {public}, {stated}");
+        }
+    });
+}
+
 #[test]
 fn products_relinearise_and_rescale_within_the_stated_noise() {
     for_each_party(|mut party| {
@@ -218,6 +244,19 @@ fn misuse_is_a_typed_error() {
     );
     assert!(matches!(party.encoder.encode(&[0.0, f64::NAN], &scale), Err(EvalError::NotFinite { index: 1, .. })));
     assert!(matches!(party.encoder.encode_constant(1.0, &Scale::power_of_two(125)), Err(EvalError::TooLarge { .. })));
+    for (value, exponent) in [(1.0, 2000), (0.0, 2000), (1e300, 100), (f64::MAX, 2)] {
+        let scale = Scale::power_of_two(exponent);
+        let found = party.encoder.encode(&[value, -value], &scale);
+        assert!(
+            matches!(found, Err(EvalError::TooLarge { needed_bits: 1000.., .. })),
+            "{value} 2^{exponent}: {found:?}"
+        );
+        let found = party.encoder.encode_constant(value, &scale);
+        assert!(
+            matches!(found, Err(EvalError::TooLarge { needed_bits: 1000.., .. })),
+            "{value} 2^{exponent}: {found:?}"
+        );
+    }
     let large = party.encoder.encode(&[1.0], &Scale::power_of_two(60)).unwrap();
     let encryptor = Encryptor::symmetric(&party.secret);
     assert!(matches!(encryptor.encrypt(&large, Level(0), &mut party.rng), Err(EvalError::TooLarge { .. })));
@@ -226,6 +265,49 @@ fn misuse_is_a_typed_error() {
     let foreign = Party::new(other).encrypt(&[1.0], &scale);
     assert!(matches!(evaluator.add(&x, &foreign), Err(EvalError::ParamsMismatch { op: "add", .. })));
     assert!(matches!(Decryptor::new(&party.secret).decrypt(&foreign), Err(EvalError::ParamsMismatch { .. })));
+}
+
+/// What a secret was computed with goes back to the pool, from which anybody may take it next.
+#[test]
+fn buffers_with_secrets_are_wiped_before_they_are_recycled() {
+    let spec = CkksSpec { ring: Ring::Standard, log_degree: 10, prime_bits: vec![26], special_bits: vec![] };
+    let params = &spec.validate().unwrap();
+    let degree = params.degree();
+    let mut rng = ChaCha20Rng::from_seed([2; 32]);
+    let encoder = Encoder::new(params);
+    let check = |what: &str| {
+        for length in [degree, 2 * degree] {
+            // Idle buffers of this length, until the pool has to make a new one.
+            let mut taken = Vec::new();
+            loop {
+                let idle = params.pool().idle_bytes();
+                let buffer = params.pool().take(length);
+                if params.pool().idle_bytes() == idle {
+                    break;
+                }
+                taken.push(buffer);
+            }
+            assert!(taken.iter().all(|buffer| buffer.iter().all(|x| *x == 0.0)), "{what}: {length}");
+        }
+    };
+    let secret = KeyGenerator::new(params).secret_key(&mut rng);
+    check("secret key");
+    let message = encoder.encode(&vec![0.75; params.slots()], &Scale::power_of_two(20)).unwrap();
+    check("encoding");
+    let ciphertext = Encryptor::symmetric(&secret).encrypt(&message, params.top(), &mut rng).unwrap();
+    check("symmetric encryption");
+    let public = KeyGenerator::new(params).public_key(&secret, &mut rng).unwrap();
+    check("public key");
+    let another = Encryptor::public(&public).encrypt(&message, params.top(), &mut rng).unwrap();
+    check("public encryption");
+    let plaintext = Decryptor::new(&secret).decrypt(&ciphertext).unwrap();
+    check("decryption");
+    let decoded = encoder.decode(&plaintext).unwrap();
+    check("decoding");
+    assert!(Precision::of(&decoded, &[0.75; 1]).max_error < 0.01);
+    drop((message, plaintext, secret));
+    check("drop");
+    drop((ciphertext, another));
 }
 
 #[test]

@@ -348,8 +348,8 @@ impl TileRun<'_> {
                     .collect(),
                 Op::Square { source } => {
                     let last = self.is_last_reader(position, *source);
-                    let mut components = if last { arrays[source.0].take() } else { arrays[source.0].clone() }
-                        .unwrap_or_default();
+                    let mut components =
+                        if last { arrays[source.0].take() } else { arrays[source.0].clone() }.unwrap_or_default();
                     components.push(pool.take(result.features * width));
                     if let [c0, c1, c2] = &mut components[..] {
                         kernel.square(q, c0, c1, c2);

@@ -6,16 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+mod cleartext;
+pub mod cost;
+mod error;
+mod execute;
+mod manifest;
+pub mod noise;
 mod op;
 mod program;
 mod verify;
-mod cleartext;
-pub mod noise;
-pub mod cost;
-mod execute;
-mod manifest;
 pub mod wire;
-mod error;
 
 pub use error::{ExecuteError, VerifyError};
 pub use execute::Executor;

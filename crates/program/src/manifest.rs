@@ -181,7 +181,8 @@ impl ClientSpecJson {
     /// `None` if the program identifier, the scale or a shape is malformed.
     pub(crate) fn spec(self) -> Option<ClientSpec> {
         let product = |shape: &[usize]| shape.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
-        let bounded = |shape: &[usize]| product(shape).is_some_and(|count| (1..=crate::wire::MAX_FEATURES).contains(&count));
+        let bounded =
+            |shape: &[usize]| product(shape).is_some_and(|count| (1..=crate::wire::MAX_FEATURES).contains(&count));
         if !bounded(&self.input_shape) || !bounded(&self.output_shape) {
             return None;
         }

@@ -1,137 +1,96 @@
-//! What the encryption adds to a program's values.
+//! What the encryption adds to a program's outputs.
 //!
-//! Each value carries the largest deviation of its features' noise in two parts: one that is independent from feature to
-//! feature (a ciphertext's own encryption, rounding or key switch), and one that may be correlated. A linear operation
-//! adds independent parts in squares and correlated ones in absolute value (Minkowski), and leaves everything
-//! correlated; a product multiplies by the largest magnitudes. Derivation and limits: docs/notes/noise.md.
+//! Noise enters where ciphertexts are encrypted, rounded or key-switched, independently in every ciphertext and slot, and
+//! reaches the outputs through the derivative of what follows. For a given sample that derivative is exact: the variance
+//! of an output is the sum over all entries of the squared derivative times the variance that enters there
+//! ([`Program::output_deviations`]). Products of two noises are left out; they are smaller by the relative precision.
+//! Derivation and limits: docs/notes/noise.md.
 
 use nightloom_he::noise as scheme;
-use nightloom_ring::IntegerMatrix;
 
-use crate::{Op, Program, ValueType};
-
-/// Deviations of one value's noise, in units of the message.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Noise {
-    /// Independent between features.
-    pub independent: f64,
-    /// Possibly correlated between features.
-    pub correlated: f64,
-}
+use crate::{Op, Program};
 
 /// How many deviations a stated bound is: a Gaussian exceeds it with probability below `2^-49`.
 pub const BOUND_DEVIATIONS: f64 = 8.0;
 
-impl Noise {
-    /// The deviation of both parts together.
-    pub fn deviation(self) -> f64 {
-        self.independent + self.correlated
-    }
-
-    /// The stated bound.
-    pub fn bound(self) -> f64 {
-        BOUND_DEVIATIONS * self.deviation()
-    }
-
-    /// Adds independent noise of this deviation.
-    #[must_use]
-    pub fn plus(self, deviation: f64) -> Self {
-        Self { independent: self.independent.hypot(deviation), ..self }
-    }
-
-    /// The noise of rows with the given norms: [`Norms::absolute`] and [`Norms::euclidean`].
-    #[must_use]
-    pub fn through(self, norms: Norms) -> Self {
-        let correlated = norms.absolute * self.correlated + norms.euclidean * self.independent;
-        Self { independent: 0.0, correlated }
-    }
-
-    /// The noise of a product of values of the given largest magnitudes.
-    #[must_use]
-    pub fn product(self, magnitude: f64, other: Self, other_magnitude: f64) -> Self {
-        // (x + e)(y + f) - x y = x f + y e + e f, with e bounded by its stated bound in the last term.
-        let by_other = other_magnitude + other.bound();
-        Self {
-            independent: by_other * self.independent + magnitude * other.independent,
-            correlated: by_other * self.correlated + magnitude * other.correlated,
-        }
-    }
-}
-
-/// The largest norms of a matrix's rows, in units of real weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Norms {
-    /// Sum of absolute values.
-    pub absolute: f64,
-    /// Root of the sum of squares.
-    pub euclidean: f64,
-}
-
-impl Norms {
-    /// The norms of the part of `matrix` in `columns`, whose weights have this scale.
-    pub fn of(matrix: &IntegerMatrix, columns: std::ops::Range<usize>, weight_scale: f64) -> Self {
-        let mut norms = Self::default();
-        for row in 0..matrix.rows() {
-            let (mut absolute, mut square) = (0.0, 0.0);
-            for (_, entry) in matrix.row(row).filter(|(column, _)| columns.contains(column)) {
-                let weight = f64::from(entry) / weight_scale;
-                absolute += weight.abs();
-                square += weight * weight;
-            }
-            norms.absolute = norms.absolute.max(absolute);
-            norms.euclidean = norms.euclidean.max(square.sqrt());
-        }
-        norms
-    }
-}
-
 impl Program {
-    /// The noise of every value, if feature magnitudes stay within `magnitudes` (one number an operation).
+    /// The deviation of the noise that an operation adds to each feature of its result, in units of the message.
     ///
     /// # Panics
-    /// If there are not as many magnitudes as operations.
-    pub fn noise(&self, magnitudes: &[f64]) -> Vec<Noise> {
-        assert_eq!(magnitudes.len(), self.ops().len(), "one magnitude an operation");
+    /// If there is no such operation.
+    pub fn entering_noise(&self, op: usize) -> f64 {
         let params = self.params();
-        let mut noises: Vec<Noise> = Vec::with_capacity(self.ops().len());
-        for (op, result) in self.ops().iter().zip(self.types()) {
-            let noise = match op {
-                Op::Input { .. } => Noise::default().plus(scheme::fresh_symmetric(params) / result.scale.to_f64()),
-                Op::Linear { sources, matrix, .. } => {
-                    let mut first = 0;
-                    let parts = sources.iter().map(|source| {
-                        let columns = first..first + self.types()[source.value.0].features;
-                        first = columns.end;
-                        let norms = Norms::of(matrix, columns, source.weight_scale.to_f64());
-                        noises[source.value.0].through(norms)
-                    });
-                    parts.fold(Noise::default(), |sum, part| Noise {
-                        independent: 0.0,
-                        correlated: sum.correlated + part.correlated,
-                    })
-                }
-                Op::Square { source } => {
-                    noises[source.0].product(magnitudes[source.0], noises[source.0], magnitudes[source.0])
-                }
-                Op::Multiply { left, right } => {
-                    noises[left.0].product(magnitudes[left.0], noises[right.0], magnitudes[right.0])
-                }
-                Op::Relinearize { source } => noises[source.0].plus(self.switching(&self.types()[source.0], result, true)),
-                Op::RelinearizeRescale { source } => {
-                    noises[source.0].plus(self.switching(&self.types()[source.0], result, true))
-                }
-                Op::Rescale { source } => noises[source.0].plus(self.switching(&self.types()[source.0], result, false)),
-                Op::DropTo { source, .. } => noises[source.0],
-            };
-            noises.push(noise);
+        let result = &self.types()[op];
+        let scale = result.scale.to_f64();
+        match &self.ops()[op] {
+            Op::Input { .. } => scheme::fresh_symmetric(params) / scale,
+            Op::Relinearize { source } | Op::RelinearizeRescale { source } => {
+                let source = &self.types()[source.0];
+                let switch = scheme::key_switch(params, source.level) / source.scale.to_f64();
+                switch.hypot(scheme::rounding(params, 2) / scale)
+            }
+            Op::Rescale { .. } => scheme::rounding(params, result.components) / scale,
+            Op::Linear { .. } | Op::Square { .. } | Op::Multiply { .. } | Op::DropTo { .. } => 0.0,
         }
-        noises
     }
 
-    /// The noise of a key switch and of the rounding of a division.
-    fn switching(&self, source: &ValueType, result: &ValueType, key_switch: bool) -> f64 {
-        let rounding = scheme::rounding(self.params(), result.components) / result.scale.to_f64();
-        let switch = if key_switch { scheme::key_switch(self.params(), source.level) } else { 0.0 };
-        rounding.hypot(switch / source.scale.to_f64())
+    /// The deviation of the noise of every output for this sample.
+    ///
+    /// # Panics
+    /// If `sample` does not have as many elements as the program has inputs.
+    pub fn output_deviations(&self, sample: &[f64]) -> Vec<f64> {
+        let values = self.evaluate_all(sample);
+        let entering: Vec<f64> = (0..self.ops().len()).map(|op| self.entering_noise(op).powi(2)).collect();
+        (0..self.output_type().features).map(|output| self.variance(output, &values, &entering).sqrt()).collect()
+    }
+
+    /// Reverse accumulation of the derivatives of one output.
+    fn variance(&self, output: usize, values: &[Vec<f64>], entering: &[f64]) -> f64 {
+        let mut adjoints: Vec<Vec<f64>> = vec![Vec::new(); self.ops().len()];
+        adjoints[self.output().0] = vec![0.0; self.output_type().features];
+        adjoints[self.output().0][output] = 1.0;
+        let mut variance = 0.0;
+        for op in (0..self.ops().len()).rev() {
+            let adjoint = std::mem::take(&mut adjoints[op]);
+            if adjoint.is_empty() {
+                continue;
+            }
+            variance += entering[op] * adjoint.iter().map(|derivative| derivative * derivative).sum::<f64>();
+            let mut add = |value: usize, derivatives: &mut dyn Iterator<Item = f64>| {
+                let target = &mut adjoints[value];
+                target.resize(values[value].len(), 0.0);
+                target.iter_mut().zip(derivatives).for_each(|(sum, derivative)| *sum += derivative);
+            };
+            match &self.ops()[op] {
+                Op::Input { .. } => {}
+                Op::Linear { sources, matrix, .. } => {
+                    let mut columns = vec![0.0; matrix.columns()];
+                    for (row, derivative) in adjoint.iter().enumerate() {
+                        for (column, weight) in matrix.row(row) {
+                            columns[column] += derivative * f64::from(weight);
+                        }
+                    }
+                    let mut first = 0;
+                    for source in sources {
+                        let factor = 1.0 / source.weight_scale.to_f64();
+                        let length = values[source.value.0].len();
+                        add(source.value.0, &mut columns[first..first + length].iter().map(|column| column * factor));
+                        first += length;
+                    }
+                }
+                Op::Square { source } => {
+                    add(source.0, &mut adjoint.iter().zip(&values[source.0]).map(|(a, x)| 2.0 * a * x));
+                }
+                Op::Multiply { left, right } => {
+                    add(left.0, &mut adjoint.iter().zip(&values[right.0]).map(|(a, x)| a * x));
+                    add(right.0, &mut adjoint.iter().zip(&values[left.0]).map(|(a, x)| a * x));
+                }
+                Op::Relinearize { source }
+                | Op::Rescale { source }
+                | Op::RelinearizeRescale { source }
+                | Op::DropTo { source, .. } => add(source.0, &mut adjoint.iter().copied()),
+            }
+        }
+        variance
     }
 }

@@ -48,11 +48,8 @@ impl Rule<'_> {
                 Ok(ValueType { features: *features, components: 2, level: *level, scale: scale.clone() })
             }
             Op::Linear { sources, matrix, bias } => {
-                let first = sources.first().ok_or(VerifyError::Features {
-                    op: self.op,
-                    found: 0,
-                    wanted: matrix.columns(),
-                })?;
+                let first =
+                    sources.first().ok_or(VerifyError::Features { op: self.op, found: 0, wanted: matrix.columns() })?;
                 let first_type = self.operand(first.value)?;
                 let scale = first_type.scale.mul(&first.weight_scale);
                 let mut columns = 0;

@@ -144,3 +144,42 @@ impl fmt::Debug for RnsBasis {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kernels, prime};
+
+    fn new(degree: usize, ring: Ring, primes: &[u64]) -> Result<RnsBasis, RingError> {
+        RnsBasis::new(degree, ring, primes, kernels::available()[0], Pool::new())
+    }
+
+    #[test]
+    fn wrong_primes_and_degrees_are_named() {
+        let prime = prime::largest_primes(30, 128, 1, &[]).unwrap()[0];
+        assert_eq!(new(64, Ring::Standard, &[prime, 12289, prime]).unwrap_err(), RingError::RepeatedPrime { prime });
+        assert_eq!(new(64, Ring::Standard, &[prime, 15]).unwrap_err(), RingError::Modulus { found: 15 });
+        // 257 is 1 modulo 2 * 128 but not modulo 4 * 128.
+        assert!(new(128, Ring::Standard, &[257]).is_ok());
+        assert_eq!(
+            new(128, Ring::ConjugateInvariant, &[257]).unwrap_err(),
+            RingError::NoRootOfUnity { prime: 257, order: 512, ring: Ring::ConjugateInvariant }
+        );
+        for found in [0, 8, 48, 1 << 18] {
+            let expected = RingError::Degree { found, min: 16, max: 1 << 17 };
+            assert_eq!(new(found, Ring::Standard, &[12289]).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_selection_shares_tables_and_keeps_the_order_asked_for() {
+        let primes = prime::largest_primes(40, 256, 3, &[]).unwrap();
+        let basis = new(64, Ring::ConjugateInvariant, &primes).unwrap();
+        let part = basis.select([2, 0]);
+        assert_eq!(part.moduli().map(Modulus::value).collect::<Vec<_>>(), [primes[2], primes[0]]);
+        assert!(std::ptr::eq(part.table(0), basis.table(2)));
+        assert!(part != basis && part == new(64, Ring::ConjugateInvariant, &[primes[2], primes[0]]).unwrap());
+        assert!(new(64, Ring::Standard, &primes).unwrap() != basis);
+        assert!((basis.log2() - 120.0).abs() < 1e-6 && !basis.is_empty() && basis.select([]).is_empty());
+    }
+}

@@ -4,13 +4,18 @@ use std::ops::Range;
 
 use crate::{Buffer, Pool, RingError};
 
-/// Rows per tile of the vector kernels: with two accumulators each (low and high halves) they fill 12 registers.
+/// Rows per tile of the vector kernels: with two accumulators each they fill 12 of 16 registers.
 pub(crate) const TILE_ROWS: usize = 6;
-/// Columns per panel: 256 pairs of half-residue vectors are 16 KiB, half of a first-level cache.
-pub(crate) const PANEL_COLUMNS: usize = 256;
-/// Bound on the sum of absolute entries in one row. Kernels split residues into halves of at most `2^24`, so that
-/// sums of `2^27 * 2^24` stay far below the `2^53` of exact `f64` integers.
-pub(crate) const MAX_ROW_NORM: u64 = 1 << 27;
+/// Columns per panel of wide tiles: 256 pairs of half-residue vectors are 16 KiB, half of a first-level cache.
+pub(crate) const WIDE_PANEL_COLUMNS: usize = 256;
+/// Columns per panel of narrow tiles, at most.
+pub(crate) const NARROW_PANEL_COLUMNS: usize = 1024;
+/// Bound on the sum of absolute entries in one row. Kernels split residues into halves of at most `2^25`, so that
+/// sums of `2^27 * 2^25` stay below the `2^53` of exact `f64` integers.
+pub const MAX_ROW_NORM: u64 = 1 << 27;
+/// Bound on the sum of absolute entries of one row in one panel of narrow tiles: kernels multiply with digits of
+/// at most `2^12`, and sums stay below `2^31`.
+pub(crate) const MAX_NARROW_NORM: u64 = (1 << 19) - 1;
 
 /// A matrix of small integers, stored twice: by rows as the definition, and as dense tiles of rows that share their
 /// non-zero columns, which is what the vector kernels multiply.
@@ -24,24 +29,34 @@ pub struct IntegerMatrix {
     offsets: Vec<usize>,
     indices: Vec<u32>,
     entries: Vec<i32>,
-    panels: Vec<Panel>,
+    tiles: Tiles,
 }
 
-/// The part of the matrix in one range of columns.
+/// The tiles of a matrix.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Panel {
+pub(crate) enum Tiles {
+    /// All entries fit 16 bits. Columns come in pairs: tile column `k` is the columns `2 k` and `2 k + 1` of the panel,
+    /// and its weight holds the entry of the first in the low and that of the second in the high 16 bits.
+    Narrow(Vec<Panel<i32>>),
+    /// Any entries.
+    Wide(Vec<Panel<f64>>),
+}
+
+/// The part of the matrix in one range of columns, of which the first is even.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Panel<W> {
     pub columns: Range<usize>,
-    pub tiles: Vec<Tile>,
+    pub tiles: Vec<Tile<W>>,
 }
 
 /// Up to [`TILE_ROWS`] rows with the same non-zero columns within a panel.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Tile {
+pub(crate) struct Tile<W> {
     pub rows: Vec<u32>,
-    /// Columns, relative to the panel.
+    /// Columns (or pairs of columns), relative to the panel.
     pub columns: Vec<u32>,
     /// `weights[k * rows.len() + r]` multiplies `columns[k]` into `rows[r]`.
-    pub weights: Vec<f64>,
+    pub weights: Vec<W>,
 }
 
 impl IntegerMatrix {
@@ -66,8 +81,10 @@ impl IntegerMatrix {
             entries.extend(row.iter().map(|(_, entry)| *entry));
             offsets.push(indices.len());
         }
-        let mut matrix = Self { rows: rows.len(), columns, offsets, indices, entries, panels: Vec::new() };
-        matrix.panels = matrix.tile();
+        let narrow = entries.iter().all(|&entry| i16::try_from(entry).is_ok());
+        let tiles = Tiles::Wide(Vec::new());
+        let mut matrix = Self { rows: rows.len(), columns, offsets, indices, entries, tiles };
+        matrix.tiles = if narrow { Tiles::Narrow(matrix.narrow_panels()) } else { Tiles::Wide(matrix.wide_panels()) };
         Ok(matrix)
     }
 
@@ -92,47 +109,99 @@ impl IntegerMatrix {
         self.indices[range.clone()].iter().zip(&self.entries[range]).map(|(&column, &entry)| (column as usize, entry))
     }
 
-    pub(crate) fn panels(&self) -> &[Panel] {
-        &self.panels
+    pub(crate) fn tiles(&self) -> &Tiles {
+        &self.tiles
     }
 
-    fn tile(&self) -> Vec<Panel> {
-        (0..self.columns)
-            .step_by(PANEL_COLUMNS)
-            .map(|start| {
-                let columns = start..(start + PANEL_COLUMNS).min(self.columns);
-                let mut supports: Vec<(Vec<u32>, u32)> = (0..self.rows)
-                    .map(|row| {
-                        let inside = self.row(row).filter(|(column, _)| columns.contains(column));
-                        (inside.map(|(column, _)| (column - start) as u32).collect(), row as u32)
-                    })
-                    .filter(|(support, _): &(Vec<u32>, u32)| !support.is_empty())
-                    .collect();
-                supports.sort();
-                let tiles = supports
-                    .chunk_by(|a, b| a.0 == b.0)
-                    .flat_map(|group| {
-                        let tiles = group.len().div_ceil(TILE_ROWS);
-                        group.chunks(group.len().div_ceil(tiles))
-                    })
-                    .map(|group| self.one_tile(start, group))
-                    .collect();
-                Panel { columns, tiles }
+    /// The entries of a row in a range of columns, with columns relative to its start.
+    fn part(&self, row: usize, columns: &Range<usize>) -> impl Iterator<Item = (usize, i32)> {
+        let range = self.offsets[row]..self.offsets[row + 1];
+        let indices = &self.indices[range.clone()];
+        let first = indices.partition_point(|&column| (column as usize) < columns.start);
+        let last = indices.partition_point(|&column| (column as usize) < columns.end);
+        let (first, last, start) = (range.start + first, range.start + last, columns.start);
+        let entries = self.indices[first..last].iter().zip(&self.entries[first..last]);
+        entries.map(move |(&column, &entry)| (column as usize - start, entry))
+    }
+
+    fn wide_panels(&self) -> Vec<Panel<f64>> {
+        let starts = (0..self.columns).step_by(WIDE_PANEL_COLUMNS);
+        starts.map(|start| self.wide_panel(start..(start + WIDE_PANEL_COLUMNS).min(self.columns))).collect()
+    }
+
+    fn wide_panel(&self, columns: Range<usize>) -> Panel<f64> {
+        let support = |row| self.part(row, &columns).map(|(column, _)| column as u32).collect();
+        let tiles = self.tile(support, |row, weights, stride| {
+            for (k, (_, entry)) in self.part(row, &columns).enumerate() {
+                weights[k * stride] = f64::from(entry);
+            }
+        });
+        Panel { columns, tiles }
+    }
+
+    /// Panels as wide as [`MAX_NARROW_NORM`] allows. Two columns are always possible: entries have 16 bits.
+    fn narrow_panels(&self) -> Vec<Panel<i32>> {
+        let fits = |columns: &Range<usize>| {
+            (0..self.rows).all(|row| {
+                let norm: u64 = self.part(row, columns).map(|(_, entry)| u64::from(entry.unsigned_abs())).sum();
+                norm <= MAX_NARROW_NORM
+            })
+        };
+        let (mut panels, mut start) = (Vec::new(), 0);
+        while start < self.columns {
+            // Halving is within a factor two of the widest panel, and every panel is even but the last.
+            let mut width = NARROW_PANEL_COLUMNS.min(self.columns - start).next_multiple_of(2);
+            while width > 2 && !fits(&(start..start + width)) {
+                width = (width / 2).next_multiple_of(2);
+            }
+            panels.push(self.narrow_panel(start..(start + width).min(self.columns)));
+            start += width;
+        }
+        panels
+    }
+
+    fn narrow_panel(&self, columns: Range<usize>) -> Panel<i32> {
+        let support = |row| {
+            let mut pairs: Vec<u32> = self.part(row, &columns).map(|(column, _)| column as u32 / 2).collect();
+            pairs.dedup();
+            pairs
+        };
+        let tiles = self.tile(support, |row, weights, stride| {
+            let (mut k, mut pair) = (0, None);
+            for (column, entry) in self.part(row, &columns) {
+                if pair.is_some_and(|pair| pair != column / 2) {
+                    k += 1;
+                }
+                pair = Some(column / 2);
+                weights[k * stride] |= (entry & 0xffff) << (16 * (column % 2));
+            }
+        });
+        Panel { columns, tiles }
+    }
+
+    /// Groups rows by their support. `fill` writes a row's weights, which start as zero, at every `stride`-th place.
+    fn tile<W: Copy + Default>(
+        &self,
+        support: impl Fn(usize) -> Vec<u32>,
+        fill: impl Fn(usize, &mut [W], usize),
+    ) -> Vec<Tile<W>> {
+        let rows = (0..self.rows).map(|row| (support(row), row as u32));
+        let mut supports: Vec<(Vec<u32>, u32)> = rows.filter(|(support, _)| !support.is_empty()).collect();
+        supports.sort();
+        let groups = supports.chunk_by(|a, b| a.0 == b.0).flat_map(|group| {
+            let tiles = group.len().div_ceil(TILE_ROWS);
+            group.chunks(group.len().div_ceil(tiles))
+        });
+        groups
+            .map(|group| {
+                let columns = group[0].0.clone();
+                let mut weights = vec![W::default(); columns.len() * group.len()];
+                for (r, (_, row)) in group.iter().enumerate() {
+                    fill(*row as usize, &mut weights[r..], group.len());
+                }
+                Tile { rows: group.iter().map(|(_, row)| *row).collect(), columns, weights }
             })
             .collect()
-    }
-
-    fn one_tile(&self, start: usize, group: &[(Vec<u32>, u32)]) -> Tile {
-        let columns = group[0].0.clone();
-        let mut weights = vec![0.0; columns.len() * group.len()];
-        for (r, (_, row)) in group.iter().enumerate() {
-            let first = start + columns[0] as usize;
-            let inside = self.row(*row as usize).skip_while(|(column, _)| *column < first).take(columns.len());
-            for (k, (_, entry)) in inside.enumerate() {
-                weights[k * group.len() + r] = f64::from(entry);
-            }
-        }
-        Tile { rows: group.iter().map(|(_, row)| *row).collect(), columns, weights }
     }
 }
 

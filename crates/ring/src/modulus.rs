@@ -23,7 +23,7 @@ impl Modulus {
     /// # Errors
     /// [`RingError::Modulus`] unless `value` is an odd prime below `2^50`.
     pub fn new(value: u64) -> Result<Self, RingError> {
-        if value >= 1 << MAX_MODULUS_BITS || value % 2 == 0 || !prime::is_prime(value) {
+        if value >= 1 << MAX_MODULUS_BITS || value.is_multiple_of(2) || !prime::is_prime(value) {
             return Err(RingError::Modulus { found: value });
         }
         let p = value as f64;

@@ -31,10 +31,24 @@ pub struct NttTable {
     degree: usize,
     roots: Vec<f64>,
     inverse_roots: Vec<f64>,
-    inverse_scale: f64,
+    inverse_scales: [f64; 2],
     fold: f64,
-    leaf_roots: Vec<f64>,
-    inverse_leaf_roots: Vec<f64>,
+    fold_root: f64,
+    inverse_fold_root: f64,
+    leaf_roots: Vec<LeafRoots>,
+    inverse_leaf_roots: Vec<LeafRoots>,
+}
+
+/// The roots of the last four levels of 16 positions, in the order in which the vector kernels use them.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct LeafRoots {
+    /// Those of the four nodes of size 4, of their left and of their right children.
+    pub fours: [f64; 4],
+    pub left: [f64; 4],
+    pub right: [f64; 4],
+    /// Those of the node of size 16, of its left and of its right child.
+    pub shared: [f64; 3],
 }
 
 impl NttTable {
@@ -65,17 +79,26 @@ impl NttTable {
         };
         let roots = table(|e, _| e);
         let inverse_roots = table(|e, order| (order - e) % order);
-        let unfolding = if ring == Ring::ConjugateInvariant { 2 } else { 1 };
+        let fold = powers[degree % powers.len()];
+        let first = powers[degree / 2];
+        let fold_root = modulus.mul(modulus.value() - fold, first);
+        let (factor, second) = match ring {
+            Ring::Standard => (1, modulus.inverse(first)),
+            Ring::ConjugateInvariant => (2, fold),
+        };
+        let scale = modulus.inverse(factor * degree as u64 % modulus.value());
         Ok(Self {
             modulus,
             ring,
             degree,
             leaf_roots: leaves(&roots),
             inverse_leaf_roots: leaves(&inverse_roots),
+            inverse_scales: [modulus.center(scale), modulus.center(modulus.mul(scale, second))],
+            fold: modulus.center(fold),
+            fold_root: modulus.center(fold_root),
+            inverse_fold_root: modulus.center(modulus.inverse(fold_root)),
             roots,
             inverse_roots,
-            inverse_scale: modulus.center(modulus.inverse((degree * unfolding) as u64 % modulus.value())),
-            fold: modulus.center(powers[degree % powers.len()]),
         })
     }
 
@@ -116,34 +139,48 @@ impl NttTable {
 
     /// `1/N`, or `1/(2N)` for the conjugate-invariant ring, whose unfolding leaves a factor 2.
     pub(crate) fn inverse_scale(&self) -> f64 {
-        self.inverse_scale
+        self.inverse_scales[0]
     }
 
-    /// `zeta^N`: the fourth root of unity of the conjugate-invariant fold.
+    /// The inverse scale, and its product with the inverse root of node 1 (standard) or with `i` (conjugate-invariant).
+    pub(crate) fn inverse_scales(&self) -> [f64; 2] {
+        self.inverse_scales
+    }
+
+    /// `i = zeta^N`: the fourth root of unity of the conjugate-invariant fold.
     pub(crate) fn fold(&self) -> f64 {
         self.fold
     }
 
-    /// The roots of the last two levels for each block of 16 positions, as three vectors of 4: those of the nodes
-    /// `k..k+4` of size 4, then those of their left children, then those of their right children.
-    pub(crate) fn leaf_roots(&self) -> &[f64] {
+    /// `-i` times the root of node 1.
+    pub(crate) fn fold_root(&self) -> f64 {
+        self.fold_root
+    }
+
+    /// Inverse of [`fold_root`](Self::fold_root).
+    pub(crate) fn inverse_fold_root(&self) -> f64 {
+        self.inverse_fold_root
+    }
+
+    /// The roots of the last four levels, one entry for each 16 positions.
+    pub(crate) fn leaf_roots(&self) -> &[LeafRoots] {
         &self.leaf_roots
     }
 
     /// Inverses of [`leaf_roots`](Self::leaf_roots).
-    pub(crate) fn inverse_leaf_roots(&self) -> &[f64] {
+    pub(crate) fn inverse_leaf_roots(&self) -> &[LeafRoots] {
         &self.inverse_leaf_roots
     }
 }
 
-fn leaves(roots: &[f64]) -> Vec<f64> {
-    let fours = roots.len() / 4;
-    (0..fours / 4)
-        .flat_map(|block| {
-            let nodes = fours + 4 * block..fours + 4 * block + 4;
-            let left = nodes.clone().map(|node| roots[2 * node]);
-            let right = nodes.clone().map(|node| roots[2 * node + 1]);
-            nodes.map(|node| roots[node]).chain(left).chain(right).collect::<Vec<_>>()
+fn leaves(roots: &[f64]) -> Vec<LeafRoots> {
+    let sixteens = roots.len() / 16;
+    (sixteens..2 * sixteens)
+        .map(|node| LeafRoots {
+            fours: std::array::from_fn(|i| roots[4 * node + i]),
+            left: std::array::from_fn(|i| roots[2 * (4 * node + i)]),
+            right: std::array::from_fn(|i| roots[2 * (4 * node + i) + 1]),
+            shared: [roots[node], roots[2 * node], roots[2 * node + 1]],
         })
         .collect()
 }
@@ -154,4 +191,41 @@ fn root_of_unity(q: Modulus, order: u64) -> Option<u64> {
         return None;
     }
     (2..q.value()).map(|g| q.pow(g, (q.value() - 1) / order)).find(|&root| q.pow(root, order / 2) == q.value() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_have_their_order_and_inverses() {
+        let q = Modulus::new(12289).unwrap();
+        for (ring, degree) in [(Ring::Standard, 2048), (Ring::ConjugateInvariant, 1024), (Ring::Standard, 16)] {
+            let table = NttTable::new(q, degree, ring).unwrap();
+            let fold = q.lift(table.fold());
+            // zeta^N: -1, or a fourth root of unity.
+            assert_eq!(if ring == Ring::Standard { fold } else { q.mul(fold, fold) }, 12288);
+            for node in 1..degree {
+                let root = q.lift(table.root(node));
+                assert_eq!(q.mul(root, q.lift(table.inverse_root(node))), 1);
+                // The square of a node's root is the root of its modulus: plus or minus the root of its parent.
+                let parent = if node == 1 { fold } else { q.lift(table.root(node / 2)) };
+                assert_eq!(q.mul(root, root), if node % 2 == 0 || node == 1 { parent } else { q.sub(0, parent) });
+            }
+            assert_eq!(q.mul(q.lift(table.fold_root()), q.lift(table.inverse_fold_root())), 1);
+        }
+    }
+
+    #[test]
+    fn degrees_and_primes_without_a_transform_are_refused() {
+        let q = Modulus::new(12289).unwrap();
+        assert_eq!(
+            NttTable::new(q, 4096, Ring::ConjugateInvariant).unwrap_err(),
+            RingError::NoRootOfUnity { prime: 12289, order: 16384, ring: Ring::ConjugateInvariant }
+        );
+        for found in [0, 1, 8, 100, 1 << 18] {
+            let expected = RingError::Degree { found, min: 16, max: 1 << 17 };
+            assert_eq!(NttTable::new(q, found, Ring::Standard).unwrap_err(), expected);
+        }
+    }
 }

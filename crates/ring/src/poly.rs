@@ -192,3 +192,147 @@ impl<D> std::fmt::Debug for RnsPoly<D> {
         write!(f, "RnsPoly({} limbs of {})", self.basis.len(), self.basis.degree())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Pool, Ring, kernels, prime};
+
+    fn bases() -> Vec<Arc<RnsBasis>> {
+        let primes = prime::largest_primes(50, 256, 3, &[]).unwrap();
+        let rings = [Ring::Standard, Ring::ConjugateInvariant];
+        let basis = |ring, kernel| Arc::new(RnsBasis::new(64, ring, &primes, kernel, Pool::new()).unwrap());
+        rings
+            .into_iter()
+            .flat_map(|ring| kernels::available().into_iter().map(move |k| (ring, k)))
+            .map(|(ring, k)| basis(ring, k))
+            .collect()
+    }
+
+    fn sample(basis: &Arc<RnsBasis>, seed: u8) -> RnsPoly<Coeff> {
+        crate::sample::uniform(basis, &[seed; 32], 0)
+    }
+
+    /// `f` of the representatives in `0..q` of every coefficient of both polynomials.
+    fn by_coefficient(a: &RnsPoly<Coeff>, b: &RnsPoly<Coeff>, f: impl Fn(usize, u64, u64) -> u64) -> RnsPoly<Coeff> {
+        RnsPoly::from_limbs(a.basis(), |limb, out| {
+            let q = a.basis().modulus(limb);
+            for ((out, x), y) in out.iter_mut().zip(a.limb(limb)).zip(b.limb(limb)) {
+                *out = q.center(f(limb, q.lift(*x), q.lift(*y)));
+            }
+        })
+    }
+
+    #[test]
+    fn sums_and_scalars_act_on_every_coefficient() {
+        for basis in bases() {
+            let (a, b) = (sample(&basis, 1), sample(&basis, 2));
+            let q = |limb| basis.modulus(limb);
+            let mut sum = a.clone();
+            sum.add_assign(&b);
+            assert!(sum == by_coefficient(&a, &b, |limb, x, y| q(limb).add(x, y)));
+            sum.sub_assign(&b);
+            assert!(sum == a);
+            let scalars: Vec<u64> = basis.moduli().enumerate().map(|(i, q)| q.value() - 2 - i as u64).collect();
+            let mut scaled = a.clone();
+            scaled.mul_scalar_assign(&scalars);
+            assert!(scaled == by_coefficient(&a, &b, |limb, x, _| q(limb).mul(x, scalars[limb])));
+        }
+    }
+
+    #[test]
+    fn domains_invert_and_keep_sums() {
+        for basis in bases() {
+            let (a, b) = (sample(&basis, 1), sample(&basis, 2));
+            assert!(a.clone().into_eval().into_coeff() == a);
+            let mut sum = a.clone();
+            sum.add_assign(&b);
+            let mut evaluated = a.into_eval();
+            evaluated.add_assign(&b.into_eval());
+            assert!(evaluated == sum.into_eval());
+        }
+    }
+
+    #[test]
+    fn a_constant_is_the_same_in_both_domains() {
+        for basis in bases() {
+            let a = sample(&basis, 3);
+            let constants: Vec<u64> = basis.moduli().map(|q| q.value() / 2 + 1).collect();
+            let mut expected = a.clone();
+            for (index, (q, constant)) in basis.moduli().zip(&constants).enumerate() {
+                let first = &mut expected.limb_mut(index)[0];
+                *first = q.center(q.add(q.lift(*first), *constant));
+            }
+            let mut a = a.into_eval();
+            a.add_constant_assign(&constants);
+            assert!(a.into_coeff() == expected);
+        }
+    }
+
+    /// By the definition of both rings; that transforms turn products in the ring into pointwise ones is a test of theirs.
+    #[test]
+    fn products_distribute_and_accumulate() {
+        for basis in bases() {
+            let [a, b, c] = [1, 2, 3].map(|seed| sample(&basis, seed).into_eval());
+            let mut sum = b.clone();
+            sum.add_assign(&c);
+            let mut accumulated = a.mul(&b);
+            accumulated.mul_add_assign(&a, &c);
+            assert!(accumulated == a.mul(&sum));
+            let mut one = vec![0.0; 64];
+            one[0] = 1.0;
+            assert!(a.mul(&RnsPoly::from_signed(&basis, &one).into_eval()) == a);
+        }
+    }
+
+    #[test]
+    fn small_coefficients_are_reduced_modulo_every_prime() {
+        for basis in bases() {
+            let bound = (1i64 << 49) - 1;
+            let coefficients: Vec<f64> =
+                (0..64).map(|i| [0, 1, -1, bound, -bound, 12_345 * i, -i][i as usize % 7] as f64).collect();
+            let poly = RnsPoly::from_signed(&basis, &coefficients);
+            for (limb, q) in poly.limbs().zip(basis.moduli()) {
+                for (found, x) in limb.iter().zip(&coefficients) {
+                    assert_eq!(q.lift(*found), q.reduce_i128(*x as i128));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn select_takes_the_limbs_named() {
+        for basis in bases() {
+            let a = sample(&basis, 4);
+            let part = Arc::new(basis.select([2, 0]));
+            let selected = a.select(&part, &[2, 0]);
+            assert_eq!((selected.limb(0), selected.limb(1)), (a.limb(2), a.limb(0)));
+            assert!(RnsPoly::<Eval>::zero(&basis).limbs().flatten().all(|x| *x == 0.0));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "limbs of another basis")]
+    fn select_refuses_other_primes() {
+        let basis = bases().remove(0);
+        let part = Arc::new(basis.select([2, 0]));
+        sample(&basis, 4).select(&part, &[0, 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "polynomials over")]
+    fn sums_refuse_another_basis() {
+        let basis = bases().remove(0);
+        let other = Arc::new(basis.select(0..2));
+        sample(&basis, 1).add_assign(&sample(&other, 1));
+    }
+
+    #[test]
+    fn contents_can_be_erased_and_are_not_printed() {
+        let basis = bases().remove(0);
+        let mut a = sample(&basis, 1);
+        assert_eq!(format!("{a:?}"), "RnsPoly(3 limbs of 64)");
+        a.zeroize();
+        assert!(a == RnsPoly::zero(&basis));
+    }
+}

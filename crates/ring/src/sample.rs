@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use chacha20::ChaCha20Rng;
-use rand_core::{CryptoRng, Rng, SeedableRng};
+use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
-use crate::{Domain, Modulus, RnsBasis, RnsPoly};
+#[cfg(doc)]
+use crate::Kernel;
+use crate::{Domain, Modulus, RnsBasis, RnsPoly, kernels};
 
 /// Standard deviation of the error distribution.
 pub const ERROR_DEVIATION: f64 = 3.19;
@@ -50,70 +51,59 @@ const CUMULATIVE: [i64; 29] = [
     0x7ffffffffffffffd,
 ];
 
-/// Expands limb `limb` of a uniform polynomial: ChaCha20 keyed with `seed`, stream `stream * 2^32 + limb`, 64-bit
-/// little-endian words masked to the bits of the prime and rejected if not below it. Variable time; the result is public.
+/// Expands limb `limb` of a uniform polynomial by [`Kernel::expand`] from stream `stream * 2^32 + limb`.
+/// Variable time; the result is public.
 pub fn uniform_limb(seed: &Seed, stream: u32, limb: usize, q: Modulus, out: &mut [f64]) {
-    let mut rng = ChaCha20Rng::from_seed(*seed);
-    rng.set_stream(u64::from(stream) << 32 | limb as u64);
-    let mask = (1u64 << q.bits()) - 1;
-    let mut words = [0u8; 1024];
-    let mut out = out.iter_mut();
-    loop {
-        rng.fill_bytes(&mut words);
-        for word in words.chunks_exact(8) {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(word);
-            let value = u64::from_le_bytes(bytes) & mask;
-            if value < q.value() {
-                match out.next() {
-                    Some(out) => *out = q.center(value),
-                    None => return,
-                }
-            }
-        }
-    }
+    kernels::fastest().expand(q, seed, stream_number(stream, limb), out);
+}
+
+fn stream_number(stream: u32, limb: usize) -> u64 {
+    u64::from(stream) << 32 | limb as u64
 }
 
 /// The uniform polynomial of a public seed; `stream` separates several polynomials of one seed. A uniform polynomial is
 /// uniform in either domain, so it is sampled in the one that is needed.
 pub fn uniform<D: Domain>(basis: &Arc<RnsBasis>, seed: &Seed, stream: u32) -> RnsPoly<D> {
-    RnsPoly::from_limbs(basis, |limb, out| uniform_limb(seed, stream, limb, basis.modulus(limb), out))
+    RnsPoly::from_limbs(basis, |limb, out| {
+        basis.kernel().expand(basis.modulus(limb), seed, stream_number(stream, limb), out);
+    })
 }
 
 /// Independent uniform coefficients in `{-1, 0, 1}`, each from 64 bits by multiplication: the distance from uniform is
 /// below `2^-62` a coefficient. Constant time.
 pub fn ternary(rng: &mut impl CryptoRng, out: &mut [f64]) {
-    with_words(rng, out, |word| ((u128::from(word) * 3) >> 64) as i64 - 1);
+    with_words(rng, out, |words, out| {
+        for (out, &word) in out.iter_mut().zip(words) {
+            *out = f64::from(((u128::from(word) * 3) >> 64) as i32 - 1);
+        }
+    });
 }
 
 /// Independent discrete Gaussian coefficients of deviation [`ERROR_DEVIATION`] by inversion of the cumulative table: 63
 /// bits choose the magnitude, one the sign. The whole table is read for every sample: constant time.
 pub fn gaussian(rng: &mut impl CryptoRng, out: &mut [f64]) {
-    with_words(rng, out, |word| {
-        let uniform = (word >> 1) as i64;
-        let magnitude: i64 = CUMULATIVE.iter().map(|&bound| ((bound - 1 - uniform) as u64 >> 63) as i64).sum();
-        let sign = -((word & 1) as i64);
-        (magnitude.min(CUMULATIVE.len() as i64 - 1) ^ sign) - sign
-    });
+    // The magnitude is the number of bounds that a sample reaches, and the last bound is never in the way.
+    let bounds = &CUMULATIVE[..CUMULATIVE.len() - 1];
+    with_words(rng, out, |words, out| kernels::fastest().invert_cumulative(bounds, words, out));
 }
 
-fn with_words(rng: &mut impl CryptoRng, out: &mut [f64], sample: impl Fn(u64) -> i64) {
-    let mut words = [0u8; 1024];
-    for block in out.chunks_mut(128) {
-        let bytes = &mut words[..8 * block.len()];
-        rng.fill_bytes(bytes);
-        for (out, word) in block.iter_mut().zip(bytes.chunks_exact(8)) {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(word);
-            *out = sample(u64::from_le_bytes(bytes)) as f64;
-            bytes.zeroize();
-        }
+/// Passes `out` to `sample` in parts, with 64 random bits for each coefficient.
+fn with_words(rng: &mut impl CryptoRng, out: &mut [f64], sample: impl Fn(&[u64], &mut [f64])) {
+    let mut words = [0u64; 128];
+    for part in out.chunks_mut(words.len()) {
+        let words = &mut words[..part.len()];
+        rng.fill_bytes(bytemuck::cast_slice_mut(words));
+        words.iter_mut().for_each(|word| *word = u64::from_le(*word));
+        sample(words, part);
     }
     words.zeroize();
 }
 
 #[cfg(test)]
 mod tests {
+    use chacha20::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
     use super::*;
 
     fn rng() -> ChaCha20Rng {

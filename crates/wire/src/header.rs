@@ -31,7 +31,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    /// Every kind, by number.
+    pub const ALL: [Self; 8] = [
         Self::SecretKey,
         Self::PublicKey,
         Self::EvaluationKeys,
@@ -86,11 +87,17 @@ impl Header {
         Ok(Self { kind, version: reader.u16()?, length: reader.u64()? })
     }
 
-    /// Reads a header of the wanted kind and hands out a reader of what follows, limited to the stated length.
+    /// Reads a header of the wanted kind and hands out a reader of what follows, limited to the stated length. The source
+    /// may go on after it.
     ///
     /// # Errors
     /// As [`read`](Self::read), and [`DecodeError`] if kind or version differ or the length exceeds `limit`.
-    pub fn open<R: Read>(mut source: R, wanted: Kind, newest: u16, limit: u64) -> Result<(Self, Reader<R>), DecodeError> {
+    pub fn open<R: Read>(
+        mut source: R,
+        wanted: Kind,
+        newest: u16,
+        limit: u64,
+    ) -> Result<(Self, Reader<R>), DecodeError> {
         let header = Self::read(&mut source)?;
         if header.kind != wanted {
             return Err(DecodeError::WrongKind { found: header.kind, wanted });
@@ -129,7 +136,10 @@ mod tests {
         assert_eq!(Header::read(&*bytes).unwrap(), header);
 
         let open = |bytes: &[u8], kind, newest, limit| Header::open(bytes, kind, newest, limit).map(|opened| opened.0);
-        assert!(matches!(open(&bytes, Kind::Response, 1, 77), Err(DecodeError::WrongKind { found: Kind::Request, .. })));
+        assert!(matches!(
+            open(&bytes, Kind::Response, 1, 77),
+            Err(DecodeError::WrongKind { found: Kind::Request, .. })
+        ));
         assert!(matches!(open(&bytes, Kind::Request, 0, 77), Err(DecodeError::UnknownVersion { found: 1, .. })));
         assert!(matches!(open(&bytes, Kind::Request, 1, 76), Err(DecodeError::TooLarge { found: 77, limit: 76, .. })));
         assert!(matches!(open(&bytes[..15], Kind::Request, 1, 77), Err(DecodeError::Truncated { .. })));

@@ -1,8 +1,8 @@
 //! Bytes to values and back: the one gate through which foreign bytes enter.
 //!
 //! Every artefact begins with a 16-byte header: magic `u32`, kind `u16`, version `u16`, length `u64` of what follows,
-//! all little-endian. A [`Reader`] carries the number of bytes that may still be read, so a decoder can bound every
-//! allocation by bytes that are really there, and [`Reader::finish`] refuses what is left over.
+//! all little-endian. A [`Reader`] carries the number of bytes that may still be read, at most a limit that the
+//! caller sets, so a decoder can bound every allocation, and [`Reader::finish`] refuses what is left over.
 
 #![forbid(unsafe_code)]
 

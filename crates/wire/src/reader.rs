@@ -2,6 +2,9 @@ use std::io::Read;
 
 use crate::DecodeError;
 
+/// Bytes by which a byte string grows.
+const CHUNK: usize = 1 << 16;
+
 /// Little-endian values from a source, with a budget of bytes.
 #[derive(Debug)]
 pub struct Reader<R> {
@@ -116,22 +119,27 @@ impl<R: Read> Reader<R> {
         if u64::from(found) > limit as u64 {
             return Err(DecodeError::TooLarge { what, found: found.into(), limit: limit as u64 });
         }
-        self.demand(u64::from(found) * bytes_each)?;
+        self.demand(u64::from(found).saturating_mul(bytes_each))?;
         Ok(found as usize)
     }
 
-    /// A byte string: `u32` length, then the bytes.
+    /// A byte string: `u32` length, then the bytes. Memory grows with the bytes that arrive, not with the length that
+    /// is claimed.
     ///
     /// # Errors
     /// As [`count`](Self::count).
     pub fn byte_string(&mut self, what: &'static str, limit: usize) -> Result<Vec<u8>, DecodeError> {
         let length = self.count(what, 1, limit)?;
-        let mut out = vec![0; length];
-        self.fill(&mut out)?;
+        let mut out = Vec::new();
+        while out.len() < length {
+            let at = out.len();
+            out.resize(length.min(at + CHUNK), 0);
+            self.fill(&mut out[at..])?;
+        }
         Ok(out)
     }
 
-    /// Ends the reading.
+    /// Ends the reading. Bytes of the source beyond the budget are not looked at.
     ///
     /// # Errors
     /// [`DecodeError::Trailing`] if part of the budget was not read.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use nightloom_ring::{Buffer, Eval, Ring, RnsBasis, RnsPoly};
+use nightloom_ring::{Buffer, Coeff, Eval, Modulus, Ring, RnsBasis, RnsPoly};
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 use zeroize::{Zeroize, Zeroizing};
@@ -22,6 +22,8 @@ pub struct Message {
 const MAX_BITS: u32 = 120;
 /// Below `2^48` a coefficient plus an error stays in the range of the ring's vector reduction.
 const NARROW_BITS: u32 = 48;
+/// Wide coefficients are cut into three integers of at most this many bits, which carry `MAX_BITS`.
+const PIECE_BITS: i32 = 47;
 
 impl Message {
     /// The parameters which the message was encoded for.
@@ -34,10 +36,12 @@ impl Message {
         &self.scale
     }
 
-    /// Bits of the largest coefficient with its sign.
+    /// Bits of the largest coefficient with its sign; `u32::MAX` if one is not finite.
     fn bits(&self) -> u32 {
-        let largest = self.coefficients.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
-        (largest + 1.0).log2().ceil() as u32 + 1
+        // `max` alone would pass over a NaN.
+        let magnitude = |x: &f64| if x.is_finite() { x.abs() } else { f64::INFINITY };
+        let largest = self.coefficients.iter().map(magnitude).fold(0.0, f64::max);
+        ((largest + 1.0).log2().ceil() as u32).saturating_add(1)
     }
 
     /// Checks that the message fits the modulus of a level that exists.
@@ -52,26 +56,53 @@ impl Message {
         }
     }
 
+    /// The message over a basis.
+    fn reduce(&self, basis: &Arc<RnsBasis>) -> RnsPoly<Eval> {
+        if self.bits() <= NARROW_BITS {
+            RnsPoly::from_signed(basis, &self.coefficients).into_eval()
+        } else {
+            self.reduce_wide(None, basis)
+        }
+    }
+
     /// The message plus small integers, over a basis.
     pub(crate) fn reduce_with(&self, error: &[f64], basis: &Arc<RnsBasis>) -> RnsPoly<Eval> {
+        if self.bits() > NARROW_BITS {
+            return self.reduce_wide(Some(error), basis);
+        }
         let mut sum = self.coefficients.clone();
         sum.iter_mut().zip(error).for_each(|(sum, error)| *sum += error);
-        reduce(&sum, self.bits(), basis)
+        RnsPoly::from_signed(basis, &sum).into_eval()
     }
-}
 
-/// Signed integers over a basis.
-fn reduce(coefficients: &[f64], bits: u32, basis: &Arc<RnsBasis>) -> RnsPoly<Eval> {
-    if bits <= NARROW_BITS {
-        return RnsPoly::from_signed(basis, coefficients).into_eval();
-    }
-    RnsPoly::<nightloom_ring::Coeff>::from_limbs(basis, |limb, out| {
-        let q = basis.modulus(limb);
-        for (out, x) in out.iter_mut().zip(coefficients) {
-            *out = q.center(q.reduce_i128(*x as i128));
+    /// The message plus small integers, for coefficients of any size. Constant time in them.
+    ///
+    /// The error joins the lowest piece: a wide coefficient plus an error, rounded to `f64`, would be the coefficient
+    /// alone, and an encryption without error gives the key away.
+    fn reduce_wide(&self, error: Option<&[f64]>, basis: &Arc<RnsBasis>) -> RnsPoly<Eval> {
+        let pool = self.params.pool();
+        let [mut low, mut middle, mut high] = [0; 3].map(|_| Zeroizing::new(pool.take(self.coefficients.len())));
+        low.copy_from_slice(&self.coefficients);
+        for (piece, bits) in [(&mut high, 2 * PIECE_BITS), (&mut middle, PIECE_BITS)] {
+            let unit = f64::from(bits).exp2();
+            for (low, piece) in low.iter_mut().zip(piece.iter_mut()) {
+                // Exact: an integer of 53 bits minus its upper bits.
+                *piece = (*low / unit).round_ties_even();
+                *low -= *piece * unit;
+            }
         }
-    })
-    .into_eval()
+        if let Some(error) = error {
+            low.iter_mut().zip(error).for_each(|(low, error)| *low += error);
+        }
+        let weight = |q: Modulus, bits: i32| q.center(q.pow(2, bits as u64));
+        RnsPoly::<Coeff>::from_limbs(basis, |limb, out| {
+            let q = basis.modulus(limb);
+            let terms: [(&[f64], f64); 3] =
+                [(&low, 1.0), (&middle, weight(q, PIECE_BITS)), (&high, weight(q, 2 * PIECE_BITS))];
+            basis.kernel().combine(q, out, &terms);
+        })
+        .into_eval()
+    }
 }
 
 impl fmt::Debug for Message {
@@ -185,7 +216,7 @@ impl Encoder {
     pub fn plaintext(&self, message: &Message, level: Level) -> Result<Plaintext, EvalError> {
         crate::keys::same_params("make a plaintext", &self.params, message.params())?;
         message.check_fits("make a plaintext", level)?;
-        let poly = reduce(&message.coefficients, message.bits(), self.params.basis(level));
+        let poly = message.reduce(self.params.basis(level));
         Ok(Plaintext::new(&self.params, level, message.scale.clone(), poly))
     }
 
@@ -260,9 +291,11 @@ pub struct Precision {
 }
 
 impl Precision {
-    /// Compares pairwise; values without a partner are ignored.
+    /// Compares pairwise; values without a partner are ignored. What is not a number is infinitely far off.
     pub fn of(found: &[f64], expected: &[f64]) -> Self {
-        let errors = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
+        let error = |(found, expected): (&f64, &f64)| (found - expected).abs();
+        // `max` would pass over a NaN.
+        let errors = found.iter().zip(expected).map(error).map(|e| if e.is_nan() { f64::INFINITY } else { e });
         let (count, max_error, squares) = errors.fold((0usize, 0.0f64, 0.0), |(count, max, squares), error| {
             (count + 1, max.max(error), squares + error * error)
         });

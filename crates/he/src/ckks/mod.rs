@@ -8,4 +8,5 @@ mod scale;
 pub use ciphertext::{Ciphertext, Plaintext};
 pub use encoder::{Encoder, Message, Precision};
 pub use evaluator::Evaluator;
+pub(crate) use scale::MAX_EXPONENT;
 pub use scale::Scale;

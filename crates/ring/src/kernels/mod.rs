@@ -64,6 +64,15 @@ pub trait Kernel: Sync + Debug {
         width: usize,
         scratch: &mut MatrixScratch,
     );
+
+    /// Expands a seed to uniform residues: the keystream of ChaCha20 with key `seed`, 64-bit stream number `stream` and
+    /// 64-bit counter from 0 is read as 64-bit little-endian words; of each, the lowest `ceil(log2 p)` bits are the next
+    /// residue in `0..p` (then centred), unless they are not below `p`. Variable time: seed and residues are public.
+    fn expand(&self, q: Modulus, seed: &[u8; 32], stream: u64, out: &mut [f64]);
+
+    /// Samples by inversion: `out[i]` is the number of `bounds` that `words[i] >> 1` reaches, negative if the lowest bit of
+    /// `words[i]` is set. `bounds` are positive. Constant time in `words`.
+    fn invert_cumulative(&self, bounds: &[i64], words: &[u64], out: &mut [f64]);
 }
 
 /// The kernels which this processor runs, the portable one first, the fastest last.
@@ -76,6 +85,15 @@ pub fn available() -> Vec<&'static dyn Kernel> {
     kernels
 }
 
+/// The fastest kernel which this processor runs.
+pub(crate) fn fastest() -> &'static dyn Kernel {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = avx2::Avx2::detect() {
+        return avx2;
+    }
+    &portable::Portable
+}
+
 /// The kernel named by `NIGHTLOOM_KERNEL`, or the fastest one if that is unset or empty.
 ///
 /// # Errors
@@ -83,7 +101,7 @@ pub fn available() -> Vec<&'static dyn Kernel> {
 pub fn select() -> Result<&'static dyn Kernel, RingError> {
     match std::env::var(KERNEL_VARIABLE) {
         Ok(name) if !name.is_empty() => by_name(&name),
-        _ => Ok(available().pop().unwrap_or(&portable::Portable)),
+        _ => Ok(fastest()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The portable kernel: plain `u64` arithmetic on the same canonical residues. Written for clarity; the oracle of the
 //! vector kernels.
 
+use chacha20::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
 use super::Kernel;
 use crate::{IntegerMatrix, Modulus, NttTable, Ring, linear::MatrixScratch};
 
@@ -157,6 +160,9 @@ impl Kernel for Portable {
     ) {
         assert_eq!(input.len(), matrix.columns() * width);
         assert_eq!(output.len(), matrix.rows() * width);
+        if width == 0 {
+            return;
+        }
         let mut sums = vec![0i128; width];
         for (row, out) in output.chunks_exact_mut(width).enumerate() {
             sums.fill(0);
@@ -169,6 +175,32 @@ impl Kernel for Portable {
             for (out, sum) in out.iter_mut().zip(&sums) {
                 *out = q.center(q.reduce_i128(*sum));
             }
+        }
+    }
+
+    fn expand(&self, q: Modulus, seed: &[u8; 32], stream: u64, out: &mut [f64]) {
+        let mut rng = ChaCha20Rng::from_seed(*seed);
+        rng.set_stream(stream);
+        let mask = (1u64 << q.bits()) - 1;
+        let mut out = out.iter_mut().peekable();
+        while out.peek().is_some() {
+            let mut words = [0u8; 1024];
+            rng.fill_bytes(&mut words);
+            let words = words.as_chunks::<8>().0.iter();
+            let values = words.map(|word| u64::from_le_bytes(*word) & mask).filter(|value| *value < q.value());
+            for (value, out) in values.zip(&mut out) {
+                *out = q.center(value);
+            }
+        }
+    }
+
+    fn invert_cumulative(&self, bounds: &[i64], words: &[u64], out: &mut [f64]) {
+        assert_eq!(words.len(), out.len());
+        for (word, out) in words.iter().zip(out) {
+            let uniform = (word >> 1) as i64;
+            let magnitude: i64 = bounds.iter().map(|&bound| ((bound - 1 - uniform) as u64 >> 63) as i64).sum();
+            let sign = -((word & 1) as i64);
+            *out = ((magnitude ^ sign) - sign) as f64;
         }
     }
 }

@@ -7,11 +7,11 @@ use super::{Kernel, available};
 use crate::linear::MatrixScratch;
 use crate::{IntegerMatrix, Modulus, NttTable, Pool, Ring, prime};
 
-/// Primes of all sizes; the last ones are 1 modulo `2^18`, so that every transform exists.
+/// Primes of all sizes; the last ones are 1 modulo `2^19`, so that every transform exists.
 fn moduli() -> Vec<Modulus> {
     let mut primes = vec![3, 257, 12289];
     for bits in [25, 30, 49, 50] {
-        primes.extend(prime::largest_primes(bits, 1 << 18, 1, &[]).unwrap());
+        primes.extend(prime::largest_primes(bits, 1 << 19, 1, &[]).unwrap());
     }
     primes.into_iter().map(|p| Modulus::new(p).unwrap()).collect()
 }
@@ -86,7 +86,7 @@ proptest! {
             check("square 0", &s0, &|i| x(i) * x(i));
             check("square 1", &s1, &|i| 2 * x(i) * y(i));
             check("square 2", &s2, &|i| y(i) * y(i));
-            for terms in [0, 1, 3, 12, 13, 29] {
+            for terms in [0, 1, 3, 8, 9, 16, 29] {
                 let pairs: Vec<(&[f64], &[f64])> = (0..terms).map(|t| if t % 3 == 0 { (&*a, &*a) } else { (&*b, &*c) }).collect();
                 let expected = |i: usize| {
                     let square = (0..terms).filter(|t| t % 3 == 0).count() as i128;
@@ -109,7 +109,7 @@ proptest! {
                 assert_eq!(*found, canonical(q, wide(*x)), "reduce {} {q:?} {x}", kernel.name());
             }
             let scalars = residues(q, &[scalar, 0, 1, scalar >> 1, scalar >> 2]);
-            for terms in [0, 1, 2, 5, 12, 14] {
+            for terms in [0, 1, 2, 5, 8, 9, 17] {
                 let pairs: Vec<(&[f64], f64)> = (0..terms).map(|t| (&*integers, scalars[t % 5])).collect();
                 kernel.combine(q, &mut out, &pairs);
                 let sum: i128 = (0..terms).map(|t| wide(scalars[t % 5])).sum();
@@ -121,14 +121,16 @@ proptest! {
     }
 
     #[test]
-    fn matrices_match_wide_integers(seed: u64, rows in 1usize..30, columns in 1usize..40, wide_columns: bool, density in 1u64..8, vectors in 1usize..12) {
-        let columns = if wide_columns { columns * 20 } else { columns };
+    fn matrices_match_wide_integers(
+        seed: u64, rows in 1usize..30, columns in 0usize..40, many_columns: bool, density in 1u64..8, bits in 1u32..18, vectors in 0usize..12,
+    ) {
+        let columns = if many_columns { columns * 40 } else { columns };
         let mut state = seed;
         let mut next = move || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); state >> 20 };
         let pattern: Vec<u64> = (0..columns).map(|_| next()).collect();
         let lists: Vec<Vec<(u32, i32)>> = (0..rows).map(|row| {
             let kept = (0..columns).filter(|c| (pattern[*c] + row as u64 / 7) % 8 < density);
-            kept.map(|c| (c as u32, (next() % (1 << 17)) as i32 - (1 << 16))).collect()
+            kept.map(|c| (c as u32, (next() % (1 << bits)) as i32 - (1 << bits >> 1))).collect()
         }).collect();
         let matrix = IntegerMatrix::new(columns, &lists).unwrap();
         let width = 4 * vectors;
@@ -147,10 +149,69 @@ proptest! {
     }
 }
 
+/// The test vector of RFC 8439, A.1 (key, nonce and counter zero), read as residues by the definition.
+#[test]
+fn expansion_is_chacha20() {
+    const KEYSTREAM: [u64; 8] = [
+        0x903d_f1a0_ade0_b876,
+        0x28bd_8653_e56a_5d40,
+        0x1aed_8da0_b819_d2bd,
+        0xc70d_778b_ccef_36a8,
+        0x8d48_5751_7c59_41da,
+        0x374a_d8b8_3fe0_2477,
+        0x1ca1_1815_f4b8_436a,
+        0x8665_eeb2_69b6_87c3,
+    ];
+    let q = moduli().pop().unwrap();
+    for_each(|kernel, _| {
+        let mut out = [0.0; 8];
+        kernel.expand(q, &[0; 32], 0, &mut out);
+        for (word, found) in KEYSTREAM.iter().zip(out) {
+            assert_eq!(found, q.center(word & ((1 << 50) - 1)), "{}", kernel.name());
+        }
+    });
+}
+
+#[test]
+fn expansions_agree() {
+    for q in moduli() {
+        for length in [0, 1, 3, 4, 5, 63, 64, 65, 1000, 8192] {
+            for (byte, stream) in [(0, 0), (7, 1), (255, u64::MAX - 1), (9, 3 << 32 | 5)] {
+                let results = available().into_iter().map(|kernel| {
+                    let mut out = vec![0.5; length];
+                    kernel.expand(q, &[byte; 32], stream, &mut out);
+                    assert!(out.iter().all(|x| x.fract() == 0.0 && x.abs() <= (q.value() / 2) as f64));
+                    out
+                });
+                let results: Vec<_> = results.collect();
+                assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{q:?} {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn inversions_count_the_bounds_that_are_reached() {
+    let bounds = [1, 5, 5, 1 << 40, i64::MAX - 1, i64::MAX];
+    let uniforms = [0, 1, 4, 5, 6, (1 << 40) - 1, 1 << 40, i64::MAX - 2, i64::MAX - 1, i64::MAX];
+    for length in [0, 1, 15, 16, 17, 40] {
+        let words: Vec<u64> =
+            (0..length).map(|i| (uniforms[i % uniforms.len()] as u64) << 1 | (i as u64 / 3 % 2)).collect();
+        for kernel in available() {
+            let mut out = vec![0.5; length];
+            kernel.invert_cumulative(&bounds, &words, &mut out);
+            for (word, found) in words.iter().zip(out) {
+                let count = bounds.iter().filter(|bound| **bound as u64 <= word >> 1).count() as f64;
+                assert_eq!(found, if word % 2 == 1 { -count } else { count }, "{} {word}", kernel.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_row_at_the_bound_is_exact_and_beyond_it_refused() {
     let row: Vec<(u32, i32)> = (0..1024).map(|c| (c, 1 << 17)).collect();
-    let matrix = IntegerMatrix::new(1024, &[row.clone()]).unwrap();
+    let matrix = IntegerMatrix::new(1024, std::slice::from_ref(&row)).unwrap();
     for_each(|kernel, q| {
         for x in [q.center(q.value() / 2), q.center(q.value() / 2 + 1)] {
             let mut output = [0.0; 4];
@@ -162,6 +223,61 @@ fn a_row_at_the_bound_is_exact_and_beyond_it_refused() {
     let mut larger = row;
     larger[0].1 += 1;
     assert!(IntegerMatrix::new(1024, &[larger]).is_err());
+}
+
+/// Both matrix algorithms at the ends of their ranges: rows at the bound of one panel of 16-bit entries and just beyond, for
+/// residues whose digits in base `2^13` are all as low, or as high, as balanced digits get.
+#[test]
+fn rows_of_16_bit_entries_are_exact_at_their_bound() {
+    let extreme = |weight: i32, rest: i32| -> Vec<(u32, i32)> {
+        (0..16).map(|c| (c, weight)).chain([(16, rest), (17, weight.signum())]).collect()
+    };
+    for rest in [14, 15, 16] {
+        let rows =
+            [extreme(i32::from(i16::MAX), rest), extreme(-i32::from(i16::MAX), -rest), extreme(-32768, 1), vec![]];
+        let matrix = IntegerMatrix::new(19, &rows).unwrap();
+        let lowest = -((1i64 << 12) + (1 << 25) + (1 << 38)) as f64;
+        let highest = (((1i64 << 12) - 1) * (1 + (1 << 13) + (1 << 26))) as f64;
+        let half = (moduli().pop().unwrap().value() / 2) as f64;
+        for_each(|kernel, q| {
+            for x in [lowest, highest, half, -half] {
+                let x = canonical(q, wide(x));
+                let input = vec![x; 19 * 12];
+                let mut output = vec![1.0; rows.len() * 12];
+                kernel.matrix(q, &matrix, &input, &mut output, 12, &mut MatrixScratch::new(&Pool::new()));
+                for (row, output) in rows.iter().zip(output.chunks_exact(12)) {
+                    let sum: i128 = row.iter().map(|(_, w)| i128::from(*w) * wide(x)).sum();
+                    assert_eq!(output, [canonical(q, sum); 12], "{} {q:?} {x}", kernel.name());
+                }
+            }
+        });
+    }
+}
+
+/// The largest sums that a dot product or a combination may meet between two reductions.
+#[test]
+fn sums_of_the_largest_products_are_exact() {
+    let bound = ((1i64 << 49) - 1) as f64;
+    for_each(|kernel, q| {
+        let largest = q.center(q.value() / 2);
+        for terms in [7, 8, 9, 16, 17] {
+            for signs in [[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]] {
+                let a: Vec<Vec<f64>> = (0..terms).map(|t| vec![signs[t % 2] * largest; 21]).collect();
+                let b = vec![largest; 21];
+                let mut out = vec![0.0; 21];
+                let pairs: Vec<(&[f64], &[f64])> = a.iter().map(|a| (&**a, &*b)).collect();
+                kernel.dot(q, &mut out, &pairs);
+                let sum: i128 = a.iter().map(|a| wide(a[0]) * wide(largest)).sum();
+                assert_eq!(out, [canonical(q, sum); 21], "dot {} {q:?}", kernel.name());
+
+                let a: Vec<Vec<f64>> = (0..terms).map(|t| vec![signs[t % 2] * bound; 21]).collect();
+                let pairs: Vec<(&[f64], f64)> = a.iter().map(|a| (&**a, largest)).collect();
+                kernel.combine(q, &mut out, &pairs);
+                let sum: i128 = a.iter().map(|a| wide(a[0]) * wide(largest)).sum();
+                assert_eq!(out, [canonical(q, sum); 21], "combine {} {q:?}", kernel.name());
+            }
+        }
+    });
 }
 
 /// `X^j` evaluated at the root of each position, by Horner on the definition: the value of `a` at `zeta^e` where the
@@ -197,7 +313,7 @@ fn noise(q: Modulus, n: usize, seed: u64) -> Vec<f64> {
 
 #[test]
 fn transforms_match_their_definition() {
-    for q in moduli().into_iter().filter(|q| q.value() % (1 << 18) == 1) {
+    for q in moduli().into_iter().filter(|q| q.value() % (1 << 19) == 1) {
         for ring in [Ring::Standard, Ring::ConjugateInvariant] {
             for n in [16, 32, 64, 128, 512] {
                 let table = NttTable::new(q, n, ring).unwrap();
@@ -217,8 +333,8 @@ fn transforms_match_their_definition() {
 
 #[test]
 fn transforms_of_all_sizes_agree_and_invert() {
-    for q in moduli().into_iter().filter(|q| q.value() % (1 << 18) == 1) {
-        for (log, ring) in (4..=16).flat_map(|log| [(log, Ring::Standard), (log, Ring::ConjugateInvariant)]) {
+    for q in moduli().into_iter().filter(|q| q.value() % (1 << 19) == 1) {
+        for (log, ring) in (4..=17).flat_map(|log| [(log, Ring::Standard), (log, Ring::ConjugateInvariant)]) {
             let table = NttTable::new(q, 1 << log, ring).unwrap();
             let largest = vec![q.center(q.value() / 2); 1 << log];
             let alternating: Vec<f64> =

@@ -1,0 +1,296 @@
+//! What a compiled program is and costs, for people.
+
+use std::fmt;
+
+use nightloom_he::{Ring, security};
+use nightloom_program::cost::REFERENCE;
+use nightloom_program::{Op, Program};
+use serde::Serialize;
+
+use crate::network::{Network, Stage};
+use crate::plans::throughput::Plan;
+
+/// A program in numbers. Sizes are bytes, times seconds of one thread of the reference machine (docs/benchmarks).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Shape of one sample.
+    pub input_shape: Vec<usize>,
+    /// Shape of one result.
+    pub output_shape: Vec<usize>,
+    /// What the user should know about the import.
+    pub notes: Vec<String>,
+    /// The network after squashing.
+    pub layers: Vec<Layer>,
+    /// Products in a row.
+    pub depth: usize,
+    /// The encryption.
+    pub parameters: Parameters,
+    /// The program's operations.
+    pub operations: Vec<Operation>,
+    /// Sizes of what is stored and sent.
+    pub sizes: Sizes,
+    /// Predicted seconds to evaluate one batch.
+    pub predicted_seconds: f64,
+    /// Bound on the outputs' difference from the model.
+    pub error_bound: f64,
+    /// Typical largest output.
+    pub output_magnitude: f64,
+    /// Bits between the two.
+    pub precision_bits: f64,
+}
+
+/// One layer of the squashed network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// Names of the ONNX nodes in it.
+    pub name: String,
+    /// `affine`, `square` or `multiply`.
+    pub kind: &'static str,
+    /// Features in.
+    pub inputs: usize,
+    /// Features out.
+    pub outputs: usize,
+    /// Weights that are not zero.
+    pub weights: usize,
+    /// Largest magnitude of any output for inputs in the stated range.
+    pub magnitude: f64,
+}
+
+/// The parameters chosen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Parameters {
+    /// The ring.
+    pub ring: String,
+    /// Its degree.
+    pub degree: usize,
+    /// Samples in a batch.
+    pub slots: usize,
+    /// Primes of a fresh ciphertext, in bits.
+    pub prime_bits: Vec<u32>,
+    /// Special primes, in bits.
+    pub special_bits: Vec<u32>,
+    /// `log2(Q P)`.
+    pub log_qp: f64,
+    /// The largest that the security table allows at this degree.
+    pub max_log_qp: Option<u32>,
+    /// 128, or 0 if below.
+    pub security_bits: u32,
+}
+
+/// One operation of the program.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Operation {
+    /// What it does.
+    pub name: &'static str,
+    /// The layer that it belongs to.
+    pub layer: String,
+    /// Ciphertexts of the result.
+    pub ciphertexts: usize,
+    /// Components of each.
+    pub components: usize,
+    /// Level of the result.
+    pub level: u8,
+    /// `log2` of the scale of the result.
+    pub log_scale: f64,
+    /// Bits of the largest weight, sign included; 0 if there is none.
+    pub weight_bits: u32,
+    /// Deviation of the noise that the operation adds.
+    pub noise: f64,
+    /// Predicted seconds for one batch.
+    pub seconds: f64,
+}
+
+/// Bytes of one batch and of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sizes {
+    /// One ciphertext of a request.
+    pub request_ciphertext: u64,
+    /// A whole request.
+    pub request: u64,
+    /// A whole response.
+    pub response: u64,
+    /// The evaluation keys.
+    pub evaluation_keys: u64,
+    /// A request, per sample of a full batch.
+    pub request_per_sample: f64,
+    /// A response, per sample of a full batch.
+    pub response_per_sample: f64,
+}
+
+impl Explanation {
+    /// Explains a plan of a network.
+    pub fn new(network: &Network, plan: &Plan) -> Self {
+        let program = &plan.program;
+        Self {
+            input_shape: network.input_shape().to_vec(),
+            output_shape: network.output_shape().to_vec(),
+            notes: network.notes().iter().map(ToString::to_string).collect(),
+            layers: layers(network, plan),
+            depth: usize::from(program.input_type().level.0 - program.output_type().level.0),
+            parameters: parameters(program),
+            operations: (0..program.ops().len()).map(|op| operation(plan, op)).collect(),
+            sizes: sizes(program),
+            predicted_seconds: plan.seconds,
+            error_bound: plan.error_bound,
+            output_magnitude: plan.output_magnitude,
+            precision_bits: plan.precision_bits(),
+        }
+    }
+}
+
+fn layers(network: &Network, plan: &Plan) -> Vec<Layer> {
+    let magnitude = |name: &str| {
+        let of_layer = plan.program.names().iter().zip(&plan.magnitudes).filter(|(layer, _)| *layer == name);
+        of_layer.map(|(_, magnitude)| *magnitude).fold(0.0, f64::max)
+    };
+    let layer = |(index, stage): (usize, &Stage)| {
+        let (kind, weights) = match stage {
+            Stage::Affine { matrix, .. } => ("affine", matrix.nonzeros()),
+            Stage::Square { .. } => ("square", 0),
+            Stage::Multiply { .. } => ("multiply", 0),
+        };
+        let inputs = stage.sources().iter().map(|source| network.length(*source)).sum();
+        let outputs = network.length(crate::network::ValueId::of_stage(index));
+        Layer { name: stage.name().to_owned(), kind, inputs, outputs, weights, magnitude: magnitude(stage.name()) }
+    };
+    network.stages().iter().enumerate().map(layer).collect()
+}
+
+fn parameters(program: &Program) -> Parameters {
+    let params = program.params();
+    let spec = params.spec();
+    Parameters {
+        ring: match spec.ring {
+            Ring::Standard => "standard".to_owned(),
+            Ring::ConjugateInvariant => "conjugate-invariant".to_owned(),
+        },
+        degree: params.degree(),
+        slots: params.slots(),
+        prime_bits: spec.prime_bits.clone(),
+        special_bits: spec.special_bits.clone(),
+        log_qp: params.log_qp(),
+        max_log_qp: security::max_log_qp(spec.log_degree),
+        security_bits: if params.is_secure() { security::SECURITY_BITS } else { 0 },
+    }
+}
+
+fn operation(plan: &Plan, op: usize) -> Operation {
+    let program = &plan.program;
+    let result = &program.types()[op];
+    let weight_bits = match &program.ops()[op] {
+        Op::Linear { matrix, .. } => {
+            let entries = (0..matrix.rows()).flat_map(|row| matrix.row(row));
+            entries.map(|(_, weight)| 33 - weight.unsigned_abs().leading_zeros()).max().unwrap_or(0)
+        }
+        _ => 0,
+    };
+    Operation {
+        name: program.ops()[op].name(),
+        layer: program.names()[op].clone(),
+        ciphertexts: result.features,
+        components: result.components,
+        level: result.level.0,
+        log_scale: result.scale.log2(),
+        weight_bits,
+        noise: program.entering_noise(op),
+        seconds: program.work(op).seconds(&REFERENCE, program.params().degree()),
+    }
+}
+
+fn sizes(program: &Program) -> Sizes {
+    use nightloom_he::wire::relinearization_key_bytes;
+    use nightloom_program::wire::{request_ciphertext_bytes, response_ciphertext_bytes};
+    let params = program.params();
+    let (input, output) = (program.input_type(), program.output_type());
+    let request_ciphertext = request_ciphertext_bytes(params, input.level, &input.scale);
+    let request = request_ciphertext * input.features as u64;
+    let response = response_ciphertext_bytes(params, output.level, &output.scale) * output.features as u64;
+    let per_sample = |bytes: u64| bytes as f64 / params.slots() as f64;
+    Sizes {
+        request_ciphertext,
+        request,
+        response,
+        evaluation_keys: if program.relinearizes() { relinearization_key_bytes(params) } else { 0 },
+        request_per_sample: per_sample(request),
+        response_per_sample: per_sample(response),
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let p = &self.parameters;
+        writeln!(f, "Model    input {:?}, output {:?}, depth {}", self.input_shape, self.output_shape, self.depth)?;
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        writeln!(f, "\n{:<32} {:<9} {:>7} {:>7} {:>9} {:>12}", "Layer", "kind", "in", "out", "weights", "magnitude")?;
+        for layer in &self.layers {
+            let Layer { name, kind, inputs, outputs, weights, magnitude } = layer;
+            let name = shortened(name);
+            writeln!(f, "{name:<32} {kind:<9} {inputs:>7} {outputs:>7} {weights:>9} {magnitude:>12.4}")?;
+        }
+        let joined = |bits: &[u32]| bits.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
+        writeln!(
+            f,
+            "\nCKKS     {} ring of degree {}, {} samples a batch\n         primes {} + special {} = {:.1} bits",
+            p.ring,
+            p.degree,
+            p.slots,
+            joined(&p.prime_bits),
+            if p.special_bits.is_empty() { "none".to_owned() } else { joined(&p.special_bits) },
+            p.log_qp,
+        )?;
+        match p.max_log_qp {
+            Some(max) if p.security_bits > 0 => {
+                writeln!(f, "Security {} bits, classical (at most {max} bits at this degree)", p.security_bits)?;
+            }
+            _ => writeln!(f, "Security BELOW 128 BITS: do not protect anything with these parameters")?,
+        }
+        writeln!(
+            f,
+            "\n{:<20} {:<24} {:>5} {:>3} {:>5} {:>7} {:>7} {:>10} {:>9}",
+            "Operation", "layer", "cts", "of", "level", "scale", "weights", "noise", "seconds"
+        )?;
+        for op in &self.operations {
+            let weights = if op.weight_bits == 0 { String::new() } else { format!("{} bits", op.weight_bits) };
+            let layer = shortened(&op.layer).chars().take(24).collect::<String>();
+            writeln!(
+                f,
+                "{:<20} {layer:<24} {:>5} {:>3} {:>5} {:>7} {weights:>7} {:>10.2e} {:>9.3}",
+                op.name,
+                op.ciphertexts,
+                op.components,
+                op.level,
+                format!("2^{:.1}", op.log_scale),
+                op.noise,
+                op.seconds,
+            )?;
+        }
+        let s = &self.sizes;
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        writeln!(
+            f,
+            "\nSizes    request {:.1} MB ({:.1} kB a sample), response {:.2} MB ({:.3} kB a sample), evaluation keys {:.2} MB",
+            megabytes(s.request),
+            s.request_per_sample / 1e3,
+            megabytes(s.response),
+            s.response_per_sample / 1e3,
+            megabytes(s.evaluation_keys),
+        )?;
+        writeln!(
+            f,
+            "Time     {:.2} s a batch on one thread of the reference machine ({:.3} ms a sample)",
+            self.predicted_seconds,
+            self.predicted_seconds * 1e3 / p.slots as f64
+        )?;
+        write!(
+            f,
+            "Error    outputs within {:.3e} of the model; typical largest output {:.3} ({:.1} bits)",
+            self.error_bound, self.output_magnitude, self.precision_bits
+        )
+    }
+}
+
+fn shortened(name: &str) -> String {
+    if name.chars().count() <= 32 { name.to_owned() } else { name.chars().take(29).chain("...".chars()).collect() }
+}

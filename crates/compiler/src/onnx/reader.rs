@@ -1,0 +1,158 @@
+//! Shape inference and constant folding by `tract`, one node at a time so that each step is bounded beforehand.
+
+use super::gate::{BATCH, Checked};
+use super::operators::{Constant, constant_volume, reads_lengths};
+use crate::diagnostic::{Diagnostic, Diagnostics, Problem};
+use crate::graph::{MAX_ELEMENTS, Origin};
+use std::collections::HashSet;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_hir::internal::{
+    Factoid, InferenceFact, InferenceModel, InferenceModelExt, OutletId, Symbol, SymbolValues, TDim, TVec, Tensor,
+    TractError, TypedModel,
+};
+
+/// A model whose tensors all have known shapes, and known values where they do not depend on the input.
+pub(super) struct Typed {
+    pub model: TypedModel,
+    pub batch: Symbol,
+}
+
+/// Longest list of integers that is read as a shape.
+const MAX_LIST: usize = 64;
+
+/// Most terms of an expression in the batch size that is followed. `tract` simplifies such expressions by recursion, and
+/// without end once a coefficient overflows.
+const MAX_TERMS: usize = 64;
+
+/// Infers shapes and folds constants of a checked model.
+pub(super) fn infer(checked: &Checked) -> Result<Typed, Diagnostics> {
+    let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+    let parsed = onnx.parse(&checked.model, None).map_err(|error| refused(checked, &error))?;
+    let mut model = parsed.model;
+    let batch = model.symbols.sym(BATCH);
+    let nodes = checked.model.graph.as_ref().map_or(&[][..], |graph| &graph.node);
+    forward(&mut model, checked, nodes, &batch)?;
+    let mut model = model.into_typed().map_err(|error| refused(checked, &error))?;
+    model.compute_const_facts().map_err(|error| refused(checked, &error))?;
+    Ok(Typed { model, batch })
+}
+
+/// Visits the nodes in the order of the file, each once, and stops before anything large is computed.
+fn forward(
+    model: &mut InferenceModel,
+    checked: &Checked,
+    nodes: &[NodeProto],
+    batch: &Symbol,
+) -> Result<(), Diagnostics> {
+    // The parser adds one node a proto node, in order, after the sources and constants.
+    let first = model.nodes().len() - nodes.len();
+    let mut failed: HashSet<usize> = HashSet::new();
+    let mut problems = Vec::new();
+    for (position, node) in nodes.iter().enumerate() {
+        let id = first + position;
+        if model.node(id).inputs.iter().any(|operand| failed.contains(&operand.node)) {
+            failed.insert(id);
+        } else if let Err(problem) = step(model, id, &node.op_type, batch) {
+            problems.push(Diagnostic::of_node(&checked.origins[position], problem));
+            failed.insert(id);
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
+}
+
+/// Infers the results of one node.
+fn step(model: &mut InferenceModel, id: usize, op: &str, batch: &Symbol) -> Result<(), Problem> {
+    let too_large = Problem::TooLarge { limit: MAX_ELEMENTS };
+    let facts = |facts: TVec<&InferenceFact>| -> TVec<InferenceFact> { facts.into_iter().cloned().collect() };
+    let (inputs, outputs) = model.node_facts(id).map_err(|error| inference(&error))?;
+    let (inputs, outputs) = (facts(inputs), facts(outputs));
+    let constants: Vec<Option<Constant>> = inputs.iter().map(|fact| constant(fact, batch)).collect();
+    // tract keeps the lower half of each length, which would then be another length.
+    let mut lists = constants.iter().flatten().filter_map(|constant| constant.values.as_ref());
+    if reads_lengths(op) && lists.any(|list| list.iter().any(|value| value.unsigned_abs() > MAX_ELEMENTS as u64)) {
+        return Err(too_large);
+    }
+    let constants: Option<Vec<Constant>> = constants.into_iter().collect();
+    if let Some(constants) = constants.filter(|constants| !constants.is_empty()) {
+        if constant_volume(op, &constants).is_none_or(|volume| volume > MAX_ELEMENTS) {
+            return Err(too_large);
+        }
+    }
+    let inferred = {
+        let node = model.node_mut(id);
+        node.op.infer(inputs.iter().collect(), outputs.iter().collect(), TVec::new())
+    };
+    let (_, outputs, _) = inferred.map_err(|error| inference(&error))?;
+    for (slot, fact) in outputs.into_iter().enumerate() {
+        if let Some(shape) = fact.shape.concretize() {
+            if !shape.iter().all(is_simple) {
+                return Err(Problem::BatchArithmetic);
+            }
+            let elements = shape.iter().try_fold(1usize, |product, length| {
+                product.checked_mul(usize::try_from(at_batch_of_one(length, batch)?).ok()?)
+            });
+            if elements.is_none_or(|elements| elements > MAX_ELEMENTS) {
+                return Err(too_large);
+            }
+        }
+        if let Some(values) = fact.value.concretize().and_then(|tensor| expressions(&tensor)) {
+            if !values.iter().all(is_simple) {
+                return Err(Problem::BatchArithmetic);
+            }
+        }
+        model.set_outlet_fact(OutletId::new(id, slot), fact).map_err(|error| inference(&error))?;
+    }
+    Ok(())
+}
+
+/// What is known of a constant operand; `None` if it is no constant.
+fn constant(fact: &InferenceFact, batch: &Symbol) -> Option<Constant> {
+    let tensor = fact.value.concretize()?;
+    let is_list = tensor.rank() <= 1 && tensor.len() <= MAX_LIST && !tensor.datum_type().is_float();
+    let values = is_list.then(|| match expressions(&tensor) {
+        Some(values) => values.iter().map(|value| at_batch_of_one(value, batch)).collect(),
+        // Not by way of expressions: that cast loses the upper half of large integers.
+        None => Some(tensor.cast_to::<i64>().ok()?.view().as_slice::<i64>().ok()?.to_vec()),
+    });
+    Some(Constant { shape: tensor.shape().to_vec(), values: values.flatten() })
+}
+
+/// Elements of a tensor of expressions in the batch size; `None` for every other type.
+fn expressions(tensor: &Tensor) -> Option<Vec<TDim>> {
+    tensor.view().as_slice::<TDim>().ok().map(<[TDim]>::to_vec)
+}
+
+fn at_batch_of_one(length: &TDim, batch: &Symbol) -> Option<i64> {
+    length.eval(&SymbolValues::default().with(batch, 1)).to_i64().ok()
+}
+
+/// Whether an expression has at most [`MAX_TERMS`] terms and only coefficients that could be lengths.
+fn is_simple(expression: &TDim) -> bool {
+    fn visit(expression: &TDim, terms: &mut usize) -> bool {
+        *terms += 1;
+        match expression {
+            _ if *terms > MAX_TERMS => false,
+            TDim::Sym(_) => true,
+            TDim::Val(value) => value.unsigned_abs() <= MAX_ELEMENTS as u64,
+            TDim::MulInt(factor, inner) => factor.unsigned_abs() <= MAX_ELEMENTS as u64 && visit(inner, terms),
+            TDim::Div(inner, divisor) => *divisor <= MAX_ELEMENTS as u64 && visit(inner, terms),
+            TDim::Add(inner) | TDim::Mul(inner) | TDim::Broadcast(inner) | TDim::Min(inner) | TDim::Max(inner) => {
+                inner.iter().all(|term| visit(term, terms))
+            }
+            // Comparisons do not come from shapes.
+            _ => false,
+        }
+    }
+    visit(expression, &mut 0)
+}
+
+fn inference(error: &TractError) -> Problem {
+    // The chain goes from the general to the particular; the last link says what is wrong.
+    Problem::Inference { reason: error.root_cause().to_string() }
+}
+
+/// A failure of the whole model, attributed to the node that the error names, if it names one.
+pub(super) fn refused(checked: &Checked, error: &TractError) -> Diagnostics {
+    let named = error.chain().find_map(|link| checked.named(&link.to_string()));
+    Diagnostic::of_node(named.unwrap_or(&Origin::default()), inference(error)).into()
+}

@@ -1,0 +1,98 @@
+//! The subcommands, in the order in which a model and a sample meet them.
+
+mod bench;
+mod client;
+mod compile;
+mod data;
+mod demo;
+mod error;
+mod inspect;
+mod progress;
+mod server;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use error::CliError;
+
+/// Machine learning on data nobody else may see.
+///
+/// A model owner compiles an ONNX file; a data owner encrypts samples and decrypts results; a service computes on
+/// ciphertexts only.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Encrypt 8192 real handwritten digits, classify them encrypted, decrypt, and report
+    Demo(demo::Demo),
+    /// Compile an ONNX model into NAME.server (with weights) and NAME.client (without)
+    Compile(compile::Compile),
+    /// Say what a model will cost encrypted: layers, parameters, sizes, time
+    Explain(compile::Explain),
+    /// Make a client's keys: the secret key, a public key and evaluation keys for the service
+    Keygen(client::Keygen),
+    /// Encrypt samples into a request
+    Encrypt(client::Encrypt),
+    /// Evaluate a program on a request: the service's part
+    Run(server::Run),
+    /// Decrypt a response into a table of results
+    Decrypt(client::Decrypt),
+    /// Say what a Nightloom file is
+    Inspect(inspect::Inspect),
+    /// Measure this machine
+    Bench(bench::Bench),
+    /// Fetch and check data sets
+    Data(data::Data),
+}
+
+/// How many threads compute.
+#[derive(Debug, Args)]
+struct Threads {
+    /// Threads that compute [default: all processors]
+    #[arg(long, short = 'j', value_name = "T")]
+    threads: Option<NonZeroUsize>,
+}
+
+impl Threads {
+    fn count(&self) -> usize {
+        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.threads.unwrap_or_else(all).get()
+    }
+}
+
+/// Where a result goes.
+#[derive(Debug, Args)]
+struct Output {
+    /// The file to write
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long, short)]
+    force: bool,
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// [`CliError`], to be shown.
+pub fn run(arguments: Arguments) -> Result<(), CliError> {
+    match arguments.command {
+        Command::Demo(demo) => demo.run(),
+        Command::Compile(compile) => compile.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Keygen(keygen) => keygen.run(),
+        Command::Encrypt(encrypt) => encrypt.run(),
+        Command::Run(run) => run.run(),
+        Command::Decrypt(decrypt) => decrypt.run(),
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::Data(data) => data.run(),
+    }
+}

@@ -1,0 +1,119 @@
+//! From an ONNX file to the two artefacts: the program for the service and the specification for clients.
+
+use nightloom_compiler::diagnostic::Diagnostics;
+use nightloom_compiler::interval::Interval;
+use nightloom_compiler::network::Network;
+use nightloom_compiler::plans::throughput::{self, Options, Plan, PlanError};
+use nightloom_he::SpecError;
+use nightloom_program::wire::{client_spec_bytes, program_bytes};
+use nightloom_program::{ClientSpec, InputEncoding};
+
+/// How to compile a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompileOptions {
+    /// The model's name in reports.
+    pub name: String,
+    /// How samples become features, and the range of the features.
+    pub input: InputEncoding,
+    /// The error bound of the outputs is at most the typical largest output times `2^-precision_bits`.
+    pub precision_bits: f64,
+    /// `log2` of the ring degree; the smallest that suffices if `None`.
+    pub log_degree: Option<u32>,
+    /// Accept parameters below 128 bits of security at the given degree.
+    pub insecure: bool,
+    /// Samples (flattened features) from which the typical size of the outputs is taken.
+    pub samples: Vec<Vec<f64>>,
+}
+
+impl CompileOptions {
+    /// Precision wanted unless the caller says otherwise.
+    pub const DEFAULT_PRECISION_BITS: f64 = 8.0;
+
+    /// Defaults for images: pixels of 0 to 255 become features of 0 to 1.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            input: InputEncoding { scale: 1.0 / 255.0, offset: 0.0, low: 0.0, high: 1.0 },
+            precision_bits: Self::DEFAULT_PRECISION_BITS,
+            log_degree: None,
+            insecure: false,
+            samples: Vec::new(),
+        }
+    }
+}
+
+/// A compiled model.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// What the model computes, squashed.
+    pub network: Network,
+    /// The program and what the planner knows of it.
+    pub plan: Plan,
+    /// What clients must know.
+    pub client: ClientSpec,
+    /// The bytes of `NAME.server`.
+    pub server_bytes: Vec<u8>,
+    /// The bytes of `NAME.client`.
+    pub client_bytes: Vec<u8>,
+}
+
+/// Why a model could not be compiled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The model has parts that cannot run encrypted, or the file is not a model.
+    #[error(transparent)]
+    Model(#[from] Diagnostics),
+    /// No parameters suffice.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The range of the input is not one.
+    #[error("input range {low} to {high}: wanted two finite numbers in rising order")]
+    InputRange {
+        /// The lower end given.
+        low: f64,
+        /// The upper end given.
+        high: f64,
+    },
+    /// The parameters are not usable by clients.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+/// Compiles the bytes of an ONNX file.
+///
+/// # Errors
+/// [`CompileError::Model`] with every problem of the model, each with its node; [`CompileError::Plan`] if no parameters
+/// give the precision wanted.
+pub fn compile(onnx: &[u8], options: &CompileOptions) -> Result<Compiled, CompileError> {
+    let InputEncoding { low, high, .. } = options.input;
+    let input = Interval::new(low, high).ok_or(CompileError::InputRange { low, high })?;
+    let network = nightloom_compiler::pipeline::load(onnx)?;
+    let plan = throughput::plan(
+        &network,
+        &Options {
+            input,
+            precision_bits: options.precision_bits,
+            log_degree: options.log_degree,
+            insecure: options.insecure,
+            samples: options.samples.clone(),
+        },
+    )?;
+    let (server_bytes, program) = program_bytes(&plan.program, plan.insecure);
+    let input_type = plan.program.input_type();
+    let client = ClientSpec {
+        name: options.name.clone(),
+        program,
+        parameters: plan.program.params().spec().clone(),
+        insecure: plan.insecure,
+        input_shape: network.input_shape().to_vec(),
+        output_shape: network.output_shape().to_vec(),
+        input: options.input,
+        level: input_type.level,
+        scale: input_type.scale.clone(),
+        relinearizes: plan.program.relinearizes(),
+        error_bound: plan.error_bound,
+    };
+    let client_bytes = client_spec_bytes(&client)?;
+    Ok(Compiled { network, plan, client, server_bytes, client_bytes })
+}

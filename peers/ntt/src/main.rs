@@ -1,0 +1,180 @@
+//! Times the negacyclic number-theoretic transforms of `tfhe-ntt` and prints one JSON object.
+//!
+//! One limb, one thread. A run repeats the transform in place until it has lasted 200 us or more; the
+//! buffer is refilled with the same residues before each run, outside the clock. Reported are the
+//! median and the minimum over the runs of the time of one transform. The transforms take no
+//! data-dependent branch, so transforming an already transformed buffer takes the same time.
+
+mod measure;
+
+use measure::{Timing, measure};
+use serde::Serialize;
+use tfhe_ntt::prime::largest_prime_in_arithmetic_progression64;
+use tfhe_ntt::{prime32, prime64};
+
+const DEGREES: [usize; 5] = [4096, 8192, 16384, 32768, 65536];
+/// Every prime is 1 modulo this, so that one prime of each size serves every degree.
+const ROOT_ORDER: u64 = 2 * 65536;
+const DEFAULT_RUNS: usize = 101;
+
+#[derive(Serialize)]
+struct Report {
+    suite: &'static str,
+    library: &'static str,
+    version: &'static str,
+    threads: u32,
+    results: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    library: &'static str,
+    op: &'static str,
+    ring: &'static str,
+    degree: usize,
+    limbs: u32,
+    special: u32,
+    prime_bits: u32,
+    #[serde(flatten)]
+    timing: Timing,
+}
+
+/// What a user may ask for on the command line.
+struct Options {
+    runs: usize,
+    degrees: Vec<usize>,
+}
+
+fn main() -> Result<(), String> {
+    let options = options(std::env::args().skip(1))?;
+    let mut results = Vec::new();
+    for &degree in &options.degrees {
+        for prime_bits in [50, 60] {
+            results.extend(rows64(degree, prime_bits, options.runs)?);
+        }
+        results.extend(rows32(degree, options.runs)?);
+    }
+    let report = Report { suite: "ring", library: "tfhe-ntt", version: "0.7.1", threads: 1, results };
+    let json = serde_json::to_string(&report).map_err(|error| error.to_string())?;
+    println!("{json}");
+    Ok(())
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options { runs: DEFAULT_RUNS, degrees: DEGREES.to_vec() };
+    while let Some(argument) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
+        match argument.as_str() {
+            "--runs" => {
+                options.runs = match value.parse() {
+                    Ok(runs) if runs > 0 => runs,
+                    _ => return Err(format!("--runs {value}: not a positive number")),
+                };
+            }
+            "--degrees" => {
+                options.degrees = value
+                    .split(',')
+                    .map(|text| match text.parse() {
+                        Ok(degree) if DEGREES.contains(&degree) => Ok(degree),
+                        _ => Err(format!("--degrees {text}: not one of {DEGREES:?}")),
+                    })
+                    .collect::<Result<_, _>>()?;
+            }
+            _ => return Err(format!("unknown option {argument}")),
+        }
+    }
+    Ok(options)
+}
+
+/// The largest prime below `2^bits` that is 1 modulo [`ROOT_ORDER`].
+fn prime(bits: u32) -> Result<u64, String> {
+    let end = 1 << bits;
+    largest_prime_in_arithmetic_progression64(ROOT_ORDER, 1, end / 2, end - 1)
+        .ok_or_else(|| format!("no {bits}-bit prime is 1 modulo {ROOT_ORDER}"))
+}
+
+fn rows64(degree: usize, prime_bits: u32, runs: usize) -> Result<[Row; 3], String> {
+    let prime = prime(prime_bits)?;
+    let plan = prime64::Plan::try_new(degree, prime)
+        .ok_or_else(|| format!("no plan for degree {degree} and prime {prime}"))?;
+    let source: Vec<u64> = residues(prime).take(degree).collect();
+    let transform = Transform {
+        library: "tfhe-ntt u64",
+        prime_bits,
+        forward: |x: &mut [u64]| plan.fwd(x),
+        inverse: |x: &mut [u64]| plan.inv(x),
+        normalize: |x: &mut [u64]| plan.normalize(x),
+    };
+    transform.rows(&source, runs)
+}
+
+fn rows32(degree: usize, runs: usize) -> Result<[Row; 3], String> {
+    let prime_bits = 30;
+    let wide = prime(prime_bits)?;
+    let prime = u32::try_from(wide).map_err(|error| error.to_string())?;
+    let plan = prime32::Plan::try_new(degree, prime)
+        .ok_or_else(|| format!("no plan for degree {degree} and prime {prime}"))?;
+    // Exact: a residue below a 30-bit prime.
+    let source: Vec<u32> = residues(wide).take(degree).map(|x| x as u32).collect();
+    let transform = Transform {
+        library: "tfhe-ntt u32",
+        prime_bits,
+        forward: |x: &mut [u32]| plan.fwd(x),
+        inverse: |x: &mut [u32]| plan.inv(x),
+        normalize: |x: &mut [u32]| plan.normalize(x),
+    };
+    transform.rows(&source, runs)
+}
+
+/// One plan's operations, in place. `inverse` leaves a factor of the degree that `normalize` removes.
+struct Transform<Forward, Inverse, Normalize> {
+    library: &'static str,
+    prime_bits: u32,
+    forward: Forward,
+    inverse: Inverse,
+    normalize: Normalize,
+}
+
+impl<Forward, Inverse, Normalize> Transform<Forward, Inverse, Normalize> {
+    /// Checks that the inverse undoes the transform of `source`, then times both.
+    fn rows<T: Copy + PartialEq>(self, source: &[T], runs: usize) -> Result<[Row; 3], String>
+    where
+        Forward: Fn(&mut [T]),
+        Inverse: Fn(&mut [T]),
+        Normalize: Fn(&mut [T]),
+    {
+        let Self { library, prime_bits, forward, inverse, normalize } = self;
+        let degree = source.len();
+        let full_inverse = |x: &mut [T]| {
+            inverse(x);
+            normalize(x);
+        };
+        let mut check = source.to_vec();
+        forward(&mut check);
+        full_inverse(&mut check);
+        if check != source {
+            return Err(format!(
+                "{library}, degree {degree}, {prime_bits} bits: the inverse does not undo the transform"
+            ));
+        }
+
+        let row = |op, timing| Row { library, op, ring: "standard", degree, limbs: 1, special: 0, prime_bits, timing };
+        Ok([
+            row("ntt_forward", measure(source, runs, &forward)),
+            row("ntt_inverse", measure(source, runs, full_inverse)),
+            row("ntt_inverse_unnormalised", measure(source, runs, &inverse)),
+        ])
+    }
+}
+
+/// Reproducible residues in `0..prime` (SplitMix64; Steele, Lea & Flood 2014).
+fn residues(prime: u64) -> impl Iterator<Item = u64> {
+    let mut state = 0_u64;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % prime
+    })
+}

