@@ -20,7 +20,6 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     batch: int = 256
-    label_smoothing: float = 0.05
     warm_up_steps: int = 200
     gradient_norm: float = 1.0
     averaging: float = 0.999
@@ -46,9 +45,7 @@ def fit(network: nn.Module, images: Tensor, labels: Tensor, held_out: tuple[Tens
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * schedule(step, steps, recipe.warm_up_steps)
             chosen = order[index * recipe.batch : (index + 1) * recipe.batch]
-            loss = functional.cross_entropy(
-                network(distort(images[chosen])), labels[chosen], label_smoothing=recipe.label_smoothing
-            )
+            loss = functional.cross_entropy(network(distort(images[chosen])), labels[chosen])
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_norm)

@@ -27,8 +27,8 @@ class Entry:
 
 
 ENTRIES = {
-    "cryptonets": Entry(networks.cryptonets, Recipe(epochs=60, learning_rate=3e-3, weight_decay=0.05), required=9890),
-    "e2dm": Entry(networks.e2dm, Recipe(epochs=50, learning_rate=4e-3, weight_decay=0.02), required=9840),
+    "cryptonets": Entry(networks.cryptonets, Recipe(epochs=50, learning_rate=3e-3, weight_decay=0.05), required=9890),
+    "e2dm": Entry(networks.e2dm, Recipe(epochs=40, learning_rate=4e-3, weight_decay=0.02), required=9840),
 }
 
 

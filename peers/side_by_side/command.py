@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from side_by_side import install, report
+from side_by_side import install, others, report
 from side_by_side.install import PEERS, ROOT, Environment, NotInstalled
 
 # One thread for every library. The three MALLOC settings let glibc keep its pages, as a long-running service would:
@@ -116,6 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     sections, results, rows = [], {}, []
     machine: dict = {}
     versions: dict[str, str] = {}
+    other_cores: dict[str, float | None] = {}
     for name in options.only:
         suite = SUITES[name]
         commands: list[tuple[str, list[str], bool]] = []
@@ -128,7 +129,9 @@ def main(arguments: list[str] | None = None) -> int:
                 commands.append((side.label, side.command(), side.once))
             except NotInstalled as reason:
                 missing[side.label] = f"not installed: {reason}"
+        observer = others.Observer()
         rounds = _alternate(name, commands, options.rounds or suite.rounds, missing)
+        other_cores[name] = observer.cores()
         results[name] = rounds
         for document in (document for round_ in rounds for document in round_):
             machine = machine or document.get("machine", {})
@@ -141,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows += suite_rows
         sections.append(report.markdown(name, suite_rows))
 
-    text = "\n".join([_heading(machine, versions, load, options), *sections, _missing(missing)])
+    text = "\n".join([_heading(machine, versions, other_cores, options), *sections, _missing(missing)])
     print(text)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
                     "date": _today(),
                     "machine": machine,
                     "versions": versions,
-                    "load_at_start": load,
+                    "other_cores": other_cores,
                     "not_measured": missing,
                     "ratios": [row.to_json() for row in rows],
                     "rounds": results,
@@ -236,7 +239,9 @@ def _run_side(command: list[str], *, own: bool) -> dict:
     return document
 
 
-def _heading(machine: dict, versions: dict[str, str], load: float, options: argparse.Namespace) -> str:
+def _heading(
+    machine: dict, versions: dict[str, str], other_cores: dict[str, float | None], options: argparse.Namespace
+) -> str:
     cpu = machine.get("cpu", "unknown CPU")
     features = ", ".join(machine.get("features", []))
     return "\n".join(
@@ -244,16 +249,29 @@ def _heading(machine: dict, versions: dict[str, str], load: float, options: argp
             "# Nightloom and its peers",
             "",
             f"{_today()}; {cpu}, {machine.get('cores', os.cpu_count())} cores{f' ({features})' if features else ''}, "
-            f"load {load:.1f} at the start. One thread on every side. "
+            "one thread on every side. "
             f"Made by `peers/run --only {','.join(options.only)}`.",
             "",
             f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.",
+            "",
+            _other_work(other_cores),
             "",
             "A cell holds the peer's median time and, in bold, how many times Nightloom's it is (lowest and highest "
             "round in brackets).",
             "",
         ]
     )
+
+
+def _other_work(other_cores: dict[str, float | None]) -> str:
+    known = {name: cores for name, cores in other_cores.items() if cores is not None}
+    if not known:
+        return "How busy other processes kept the machine is not known."
+    text = ", ".join(f"{name} {cores:.2f}" for name, cores in known.items())
+    sentence = f"Cores that other processes kept busy meanwhile: {text}."
+    if max(known.values()) > others.TOLERATED_CORES:
+        sentence += " **That is too much: do not quote these ratios, long operations suffer more than short ones.**"
+    return sentence
 
 
 def _missing(missing: dict[str, str]) -> str:

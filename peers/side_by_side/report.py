@@ -229,7 +229,8 @@ def markdown(suite: str, rows: list[Row]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    # From 999.5 on, three digits would turn into an exponent.
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def _time(value: float | None, unit: float) -> str:
@@ -238,6 +239,6 @@ def _time(value: float | None, unit: float) -> str:
         return "-"
     seconds = value * unit
     for factor, name in ((1e-9, "ns"), (1e-6, "us"), (1e-3, "ms")):
-        if seconds < 1000 * factor:
+        if seconds < 999.5 * factor:
             return f"{_number(seconds / factor)} {name}"
     return f"{_number(seconds)} s"

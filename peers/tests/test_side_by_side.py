@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -9,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from side_by_side import command, install, parameters, report, timing
+from side_by_side import command, install, others, parameters, report, timing
 
 
 def primitive(op: str, median_ns: float, **changes) -> dict:
@@ -180,6 +182,29 @@ class Alternation(unittest.TestCase):
             finally:
                 install.PEERS, install.ENVIRONMENTS = peers, environments
                 install._interpreters = interpreters
+
+
+class OtherWork(unittest.TestCase):
+    def test_own_work_is_not_counted_as_that_of_others(self):
+        observer = others.Observer()
+        script = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+        before = others._own_seconds()
+        subprocess.run([sys.executable, "-c", script], check=True)
+        self.assertGreaterEqual(others._own_seconds() - before, 0.5)
+        cores = observer.cores()
+        self.assertTrue(cores is None or 0.0 <= cores <= os.cpu_count())
+
+    def test_a_busy_machine_is_said_to_be_one(self):
+        self.assertIn("do not quote", command._other_work({"ntt": 0.0, "ckks": 1.5}))
+        self.assertNotIn("do not quote", command._other_work({"ntt": 0.01}))
+        self.assertIn("not known", command._other_work({"ntt": None}))
+
+
+class Formatting(unittest.TestCase):
+    def test_times_have_three_digits_and_a_fitting_unit(self):
+        for seconds, text in [(9.996e-4, "1 ms"), (2.5e-9, "2.5 ns"), (0.123456, "123 ms"), (1234.5, "1234 s")]:
+            self.assertEqual(report._time(seconds, 1.0), text)
+        self.assertEqual(report._time(None, 1.0), "-")
 
 
 class Timing(unittest.TestCase):

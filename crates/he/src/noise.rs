@@ -14,10 +14,14 @@ use nightloom_ring::{Ring, sample::ERROR_DEVIATION};
 
 use crate::{CkksParams, Level};
 
-/// No noise of this module exceeds this many deviations in a real slot with probability above `2^-50`, and neither does
-/// a sum of such noises, with deviations added in squares if they are independent and in absolute value if they may not
-/// be.
+/// Noise of ciphertexts of two components exceeds this many deviations in a real slot with probability below `2^-50`, and
+/// so does a sum of such noises, with deviations added in squares if they are independent and in absolute value if they
+/// may not be.
 pub const TAIL_DEVIATIONS: f64 = 38.0;
+
+/// The same for the [`rounding`] of three components, a product of a rounding error and the square of the secret; sums
+/// are not covered.
+pub const TAIL_DEVIATIONS_OF_THREE: f64 = 170.0;
 
 /// Variance of a ternary secret's coefficients.
 const SECRET_VARIANCE: f64 = 2.0 / 3.0;
@@ -45,10 +49,16 @@ pub fn fresh_public(params: &CkksParams) -> f64 {
     (error + product + slot_variance(params, ROUNDING_VARIANCE)).sqrt()
 }
 
-/// The rounding of a division of a ciphertext with this many components.
+/// The rounding of a division of a ciphertext with this many components, two or three.
 pub fn rounding(params: &CkksParams, components: usize) -> f64 {
     let (rounding, secret) = (slot_variance(params, ROUNDING_VARIANCE), slot_variance(params, SECRET_VARIANCE));
-    (0..components).map(|power| rounding * secret.powi(power as i32)).sum::<f64>().sqrt()
+    // The mean of |s|^4 is not that of |s|^2 squared: s in a slot is Gaussian, real or complex.
+    let fourth_moment = match params.ring() {
+        Ring::Standard => 2.0,
+        Ring::ConjugateInvariant => 3.0,
+    };
+    let powers = [1.0, secret, fourth_moment * secret * secret];
+    powers.iter().take(components).map(|power| rounding * power).sum::<f64>().sqrt()
 }
 
 /// A key switch at a level, before the division's rounding, in units of the result *after* division by `P`.

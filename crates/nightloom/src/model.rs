@@ -27,7 +27,7 @@ pub struct CompileOptions {
 
 impl CompileOptions {
     /// Precision wanted unless the caller says otherwise.
-    pub const DEFAULT_PRECISION_BITS: f64 = 8.0;
+    pub const DEFAULT_PRECISION_BITS: f64 = 7.0;
 
     /// Defaults for images: pixels of 0 to 255 become features of 0 to 1.
     pub fn new(name: impl Into<String>) -> Self {

@@ -10,8 +10,8 @@ pub(crate) const TILE_ROWS: usize = 6;
 pub(crate) const WIDE_PANEL_COLUMNS: usize = 256;
 /// Columns per panel of narrow tiles, at most.
 pub(crate) const NARROW_PANEL_COLUMNS: usize = 1024;
-/// Bound on the sum of absolute entries in one row. Kernels split residues into halves of at most `2^25`, so that
-/// sums of `2^27 * 2^25` stay below the `2^53` of exact `f64` integers.
+/// Bound on the sum of absolute entries in one row. Kernels split residues into halves of at most `2^25 + 2^12`, so that
+/// sums of `2^27` of them stay below the `2^53` of exact `f64` integers.
 pub const MAX_ROW_NORM: u64 = 1 << 27;
 /// Bound on the sum of absolute entries of one row in one panel of narrow tiles: kernels multiply with digits of
 /// at most `2^12`, and sums stay below `2^31`.

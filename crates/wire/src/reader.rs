@@ -167,6 +167,10 @@ mod tests {
         assert!(matches!(reader.byte_string("name", usize::MAX), Err(DecodeError::Truncated { left: 0, .. })));
         // A budget larger than the source is found out when the source ends.
         assert!(matches!(Reader::new(&bytes[..], 100).bytes::<9>(), Err(DecodeError::Truncated { .. })));
+        let mut reader = Reader::new(&claim[..], 4);
+        assert!(matches!(reader.count("wide things", u64::MAX, usize::MAX), Err(DecodeError::Truncated { .. })));
+        let text = [&5u32.to_le_bytes()[..], b"hello"].concat();
+        assert_eq!(Reader::new(&*text, 9).byte_string("name", 5).unwrap(), b"hello");
         let infinite = f64::INFINITY.to_le_bytes();
         assert!(matches!(Reader::new(&infinite[..], 8).f64("bias"), Err(DecodeError::Value { what: "bias", .. })));
     }

@@ -321,6 +321,14 @@ fn check_attribute(node: &NodeProto, attribute: &AttributeProto) -> Result<(), P
     if attribute.name == "training_mode" && attribute.i != 0 {
         return Err(Problem::Unsupported { op: format!("{} in training mode", node.op_type) });
     }
+    // tract follows the cycles of a list that is no permutation without end.
+    if attribute.name == "perm" {
+        let mut sorted = attribute.ints.clone();
+        sorted.sort_unstable();
+        if let Some(&value) = sorted.iter().zip(0..).find(|&(&found, wanted)| found != wanted).map(|(found, _)| found) {
+            return Err(Problem::Attribute { attribute: attribute.name.clone(), value });
+        }
+    }
     // Constants are data, and a slice may end at the largest integer to mean the end.
     if matches!(node.op_type.as_str(), "Constant" | "Slice") {
         return Ok(());

@@ -32,16 +32,22 @@ pub fn import(bytes: &[u8]) -> Result<Graph, Diagnostics> {
     if checked.identity {
         return convert::start(&checked);
     }
-    // tract's shape inference indexes and unwraps on malformed models (operand counts, attribute lengths) that no check
-    // of ours can list exhaustively, and it holds no state between calls: its panics end here, as a diagnostic.
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    let graph = guard(|| {
         let typed = reader::infer(&checked)?;
         convert::convert(&checked, &typed)
-    }));
-    result.unwrap_or_else(|panic| {
-        let reason = (panic.downcast_ref::<String>().cloned())
-            .or_else(|| panic.downcast_ref::<&str>().map(|reason| (*reason).to_owned()))
-            .unwrap_or_default();
-        Err(Diagnostic::of_file(Problem::ReaderPanicked { reason }).into())
+    });
+    graph.unwrap_or_else(|problem| Err(Diagnostic::of_file(problem).into()))
+}
+
+/// Runs `f`, turning a panic into a problem.
+///
+/// tract's shape inference indexes and unwraps on malformed models (operand counts, attribute lengths, axes) in more
+/// places than checks beforehand could list, and it holds no state between calls. Its panics end here. This needs a
+/// build that unwinds; under `panic = "abort"` such a model ends the process.
+fn guard<T>(f: impl FnOnce() -> T) -> Result<T, Problem> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let reason = text.and_then(|text| text.lines().next()).unwrap_or_default().to_owned();
+        Problem::ReaderPanicked { reason }
     })
 }

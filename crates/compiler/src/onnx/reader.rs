@@ -1,6 +1,7 @@
 //! Shape inference and constant folding by `tract`, one node at a time so that each step is bounded beforehand.
 
 use super::gate::{BATCH, Checked};
+use super::guard;
 use super::operators::{Constant, constant_volume, reads_lengths};
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem};
 use crate::graph::{MAX_ELEMENTS, Origin};
@@ -52,7 +53,7 @@ fn forward(
         let id = first + position;
         if model.node(id).inputs.iter().any(|operand| failed.contains(&operand.node)) {
             failed.insert(id);
-        } else if let Err(problem) = step(model, id, &node.op_type, batch) {
+        } else if let Err(problem) = guard(|| step(model, id, &node.op_type, batch)).flatten() {
             problems.push(Diagnostic::of_node(&checked.origins[position], problem));
             failed.insert(id);
         }

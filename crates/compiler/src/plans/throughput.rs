@@ -153,16 +153,16 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
     Err(PlanError::Precision { wanted: options.precision_bits, found: best_precision, products: depth })
 }
 
-/// Candidate parameters of one degree, largest primes first: equal primes in the chain, and special primes of at least
-/// the same size, one to three of them.
+/// Candidate parameters of one degree, largest primes first: equal primes in the chain, one for each product and one or
+/// two that stay at the bottom, and one to three special primes of the same size.
 fn specs(log_degree: u32, depth: usize, insecure: bool) -> Vec<CkksSpec> {
     let max = security::max_log_qp(log_degree).unwrap_or(0);
     let special_counts = if depth == 0 { 0..=0 } else { 1..=3usize };
     let mut specs = Vec::new();
     for bits in (30..=50).rev().step_by(2) {
-        for special in special_counts.clone() {
-            let prime_bits = vec![bits; depth + 1];
-            let total = bits * (depth + 1 + special) as u32;
+        for (special, bottom) in special_counts.clone().flat_map(|special| [(special, 1), (special, 2)]) {
+            let prime_bits = vec![bits; depth + bottom];
+            let total = bits * (depth + bottom + special) as u32;
             if total <= max || insecure {
                 let special_bits = vec![bits; special];
                 specs.push(CkksSpec { ring: Ring::ConjugateInvariant, log_degree, prime_bits, special_bits });

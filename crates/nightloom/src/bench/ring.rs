@@ -147,7 +147,7 @@ fn linear(
     RingRow { linear: Some(linear), ..row("linear", Ring::Standard, LINEAR_DEGREE, timing) }
 }
 
-/// The dense layer of CryptoNets: 845 inputs, 100 outputs, weights of 11 bits and a sign.
+/// The dense layer of CryptoNets: 845 inputs, 100 outputs.
 fn dense() -> Result<IntegerMatrix, RingError> {
     let mut weights = weights();
     let rows: Vec<Vec<(u32, i32)>> = (0..100).map(|_| (0..845).map(|column| (column, weights())).collect()).collect();
@@ -170,10 +170,10 @@ fn convolution() -> Result<IntegerMatrix, RingError> {
     IntegerMatrix::new(784, &rows)
 }
 
-/// Reproducible weights in `-2047..=2047`.
+/// Reproducible weights in `-1023..=1023`: on average as large as trained weights that are quantised to 11 bits and a sign.
 fn weights() -> impl FnMut() -> i32 {
     let mut words = words();
-    move || (words() % 4095) as i32 - 2047
+    move || (words() % 2047) as i32 - 1023
 }
 
 /// Reproducible canonical residues.

@@ -170,7 +170,7 @@ fn product_by(c: Prime, a: Vector, b: Factor) -> Vector {
     _mm256_add_pd(_mm256_fnmadd_pd(quotient, c.p, high), low)
 }
 
-/// `a - rint(fl(a fl(1/p))) p` for `|a| <= 2^53`: `|r| <= p/2 + 2^-52 |a|` to first order; canonical if `|a| <= 2.499`.
+/// `a - rint(fl(a fl(1/p))) p` for `|a| <= 2^53`: `|r| <= p/2 + 2^-52 |a|` to first order; canonical if `|a| <= 2.4999`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn partial(c: Prime, a: Vector) -> Vector {
@@ -259,7 +259,7 @@ fn mul(q: Modulus, out: &mut [f64], a: &[f64], b: &[f64]) {
 #[target_feature(enable = "avx2,fma")]
 fn mul_add(q: Modulus, acc: &mut [f64], a: &[f64], b: &[f64]) {
     let c = prime(q);
-    // 0.5 + 0.6 < 2.499.
+    // 0.5 + 0.6 < 2.4999.
     map(acc, [a, b], |acc, [a, b]| partial(c, _mm256_add_pd(acc, product(c, a, b))));
 }
 

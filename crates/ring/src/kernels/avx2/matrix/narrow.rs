@@ -228,7 +228,7 @@ fn finish(c: Prime, sum: [Vector; 4], out: &mut [f64]) {
 }
 
 /// The canonical residue of `low + 2^26 high`, a row's product with residues: at most `2^27 p / 2` by
-/// [`MAX_ROW_NORM`](crate::linear::MAX_ROW_NORM), with `|low| <= 2^52`.
+/// [`MAX_ROW_NORM`](crate::linear::MAX_ROW_NORM), with `|low| < 2^52 + 2^40`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn residue(c: Prime, low: Vector, high: Vector) -> Vector {
