@@ -12,6 +12,7 @@ use nightloom_he::{
     CkksSpec, Decryptor, Encoder, Encryptor, EvalError, Evaluator, KeyGenerator, Precision, Ring, Scale, noise,
 };
 
+/// Public, as the tests run the lesson too.
 pub fn main() -> Result<(), Box<dyn Error>> {
     // Parameters are plain data until they are validated. Validation looks the total size of the primes up in a table of
     // 128-bit security: at degree 2^12 there is room for 106 bits. The conjugate-invariant ring has as many real slots as

@@ -14,6 +14,7 @@ use nightloom_he::{
     Scale, noise,
 };
 
+/// Public, as the tests run the lesson too.
 pub fn main() -> Result<(), Box<dyn Error>> {
     // q_0 of 50 bits stays to the end and holds the result; q_1 of 40 bits is spent by one rescaling. The special prime
     // carries the key switch of the relinearisation and must be at least as large as the primes that it serves.

@@ -14,6 +14,7 @@ use nightloom::model::{CompileError, CompileOptions, compile};
 use nightloom_compiler::explain::Explanation;
 use nightloom_compiler::plans::throughput::PlanError;
 
+/// Public, as the tests run the lesson too.
 pub fn main() -> Result<(), Box<dyn Error>> {
     // The network of E2DM: a convolution, a square, a dense layer, a square, a dense layer. The options say what inputs
     // look like: pixels of 0 to 255, which become features of 0 to 1.

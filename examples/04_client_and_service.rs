@@ -20,6 +20,7 @@ use nightloom_wire::Writer;
 const IMAGES: usize = 64;
 const THREADS: usize = 2;
 
+/// Public, as the tests run the lesson too.
 pub fn main() -> Result<(), Box<dyn Error>> {
     // The owner of the model, once. `for_service` is what the service keeps, `for_clients` what it hands out.
     let compiled = compile(Model::E2dm.onnx(), &CompileOptions::new("e2dm"))?;

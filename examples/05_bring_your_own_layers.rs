@@ -53,6 +53,7 @@ fn parameters() -> Result<CkksParams, Box<dyn Error>> {
     Ok(spec.validate()?)
 }
 
+/// Public, as the tests run the lesson too.
 pub fn main() -> Result<(), Box<dyn Error>> {
     let params = parameters()?;
     let ops = operations()?;

@@ -37,10 +37,13 @@ def main() -> int:
     options = parse_options()
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True)
-    if options.data is None:
-        mnist.fetch(HERE / "data")
     data = options.data or HERE / "data"
-    train, test = mnist.load(data, "train"), mnist.load(data, "t10k")
+    try:
+        if options.data is None:
+            mnist.fetch(data)
+        train, test = mnist.load(data, "train"), mnist.load(data, "t10k")
+    except mnist.DataError as error:
+        sys.exit(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
     names = ENTRIES if options.network == "all" else [options.network]
     reached = [produce(name, train, test, options) for name in names]

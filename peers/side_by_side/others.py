@@ -1,8 +1,8 @@
 """How much of the machine other work takes while the sides are measured.
 
-It decides whether the ratios may be quoted. On a machine with more runnable threads than cores, the scheduler takes turns
-every few milliseconds: operations that fit between two turns keep their median, longer ones do not, and ratios favour
-the faster side.
+It decides whether the ratios may be quoted. On a machine with more runnable threads than cores, the scheduler takes
+turns every few milliseconds: operations that fit between two turns keep their median, longer ones do not, and ratios
+favour the faster side.
 """
 
 import os

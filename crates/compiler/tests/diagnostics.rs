@@ -221,7 +221,7 @@ fn tensors() {
     let in_node = single("Add", &[2], &["c"], vec![]);
     let mut bad = ints("", &[2], &[1, 2]);
     bad.data_type = 16;
-    let mut in_node = in_node.node("Constant", &[], &["c"], vec![Tensor("value", bad)]);
+    let mut in_node = in_node.node("Constant", &[], &["c"], vec![Tensor("value", Box::new(bad))]);
     in_node.graph().node.swap(0, 1);
     let wanted = Problem::TensorType { tensor: "Constant.value".into(), elem_type: 16 };
     assert_eq!(problem(&in_node), at("make_c", wanted));

@@ -143,7 +143,7 @@ fn rearrangements() {
 fn flattening_by_the_shape_of_the_tensor() {
     let model = Model::new(&[2, 3, 4])
         .node("Shape", &["x"], &["s"], vec![])
-        .node("Constant", &[], &["zero"], vec![Tensor("value", common::ints("", &[], &[0]))])
+        .node("Constant", &[], &["zero"], vec![Tensor("value", Box::new(common::ints("", &[], &[0])))])
         .node("Gather", &["s", "zero"], &["n"], vec![])
         .ints("axes", &[0])
         .node("Unsqueeze", &["n", "axes"], &["n1"], vec![])
@@ -247,7 +247,7 @@ fn weights_may_be_computed_from_constants() {
     check(&model, &[3]);
     let filled = Model::new(&[3])
         .ints("shape", &[1, 3])
-        .node("ConstantOfShape", &["shape"], &["c"], vec![Tensor("value", floats("", &[1], &[2.5]))])
+        .node("ConstantOfShape", &["shape"], &["c"], vec![Tensor("value", Box::new(floats("", &[1], &[2.5])))])
         .node("Mul", &["x", "c"], &["y"], vec![]);
     check(&filled, &[3]);
 }

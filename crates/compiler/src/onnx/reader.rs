@@ -74,10 +74,10 @@ fn step(model: &mut InferenceModel, id: usize, op: &str, batch: &Symbol) -> Resu
         return Err(too_large);
     }
     let constants: Option<Vec<Constant>> = constants.into_iter().collect();
-    if let Some(constants) = constants.filter(|constants| !constants.is_empty()) {
-        if constant_volume(op, &constants).is_none_or(|volume| volume > MAX_ELEMENTS) {
-            return Err(too_large);
-        }
+    if let Some(constants) = constants.filter(|constants| !constants.is_empty())
+        && constant_volume(op, &constants).is_none_or(|volume| volume > MAX_ELEMENTS)
+    {
+        return Err(too_large);
     }
     let inferred = {
         let node = model.node_mut(id);
@@ -96,10 +96,10 @@ fn step(model: &mut InferenceModel, id: usize, op: &str, batch: &Symbol) -> Resu
                 return Err(too_large);
             }
         }
-        if let Some(values) = fact.value.concretize().and_then(|tensor| expressions(&tensor)) {
-            if !values.iter().all(is_simple) {
-                return Err(Problem::BatchArithmetic);
-            }
+        if let Some(values) = fact.value.concretize().and_then(|tensor| expressions(&tensor))
+            && !values.iter().all(is_simple)
+        {
+            return Err(Problem::BatchArithmetic);
         }
         model.set_outlet_fact(OutletId::new(id, slot), fact).map_err(|error| inference(&error))?;
     }

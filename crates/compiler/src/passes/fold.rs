@@ -28,10 +28,10 @@ fn emit(graph: &mut Graph, op: Op, operands: Vec<NodeId>, origin: &Origin) -> Re
         let value = Tensor::new(shape.clone(), evaluate::apply(&op, &values, &shape, 1))?;
         return graph.push(Op::Constant(value), vec![], origin.clone());
     }
-    if let &[operand] = operands.as_slice() {
-        if is_identity(&op, graph.shape(operand)) {
-            return Ok(operand);
-        }
+    if let &[operand] = operands.as_slice()
+        && is_identity(&op, graph.shape(operand))
+    {
+        return Ok(operand);
     }
 
     match (&op, operands.as_slice()) {

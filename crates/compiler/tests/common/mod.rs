@@ -24,7 +24,7 @@ pub enum Attribute {
     Ints(&'static str, Vec<i64>),
     Float(&'static str, f32),
     Text(&'static str, &'static str),
-    Tensor(&'static str, TensorProto),
+    Tensor(&'static str, Box<TensorProto>),
 }
 
 impl Model {
@@ -95,7 +95,7 @@ impl Model {
                     made(name, AttributeType::String, AttributeProto { s: text.into(), ..Default::default() })
                 }
                 Attribute::Tensor(name, t) => {
-                    made(name, AttributeType::Tensor, AttributeProto { t: Some(t), ..Default::default() })
+                    made(name, AttributeType::Tensor, AttributeProto { t: Some(*t), ..Default::default() })
                 }
             })
             .collect();
