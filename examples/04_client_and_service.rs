@@ -22,8 +22,14 @@ const THREADS: usize = 2;
 
 /// Public, as the tests run the lesson too.
 pub fn main() -> Result<(), Box<dyn Error>> {
-    // The owner of the model, once. `for_service` is what the service keeps, `for_clients` what it hands out.
-    let compiled = compile(Model::E2dm.onnx(), &CompileOptions::new("e2dm"))?;
+    // The owner of the model, once. The samples show the compiler what inputs look like: the error that it states is for
+    // inputs like these. `for_service` is what the service keeps, `for_clients` what it hands out.
+    let mut options = CompileOptions::new("e2dm");
+    let scaling = Scaling { scale: options.input.scale, offset: options.input.offset };
+    let typical = test_images_from(IMAGES, 16)?;
+    let typical = typical.features(&[784], scaling)?;
+    options.samples = (0..typical.len()).map(|image| typical.row(image)).collect();
+    let compiled = compile(Model::E2dm.onnx(), &options)?;
     let (for_service, for_clients) = (compiled.server_bytes, compiled.client_bytes);
 
     // The client: keys, and 64 real test images as a request.
@@ -34,7 +40,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let key = keys.evaluation.as_ref().ok_or("this model squares, so it relinearises")?;
     write_relinearization_key(&mut Writer::new(&mut evaluation_keys), key)?;
 
-    let images = first_images()?;
+    let images = test_images_from(0, IMAGES)?;
     let features = images.features(&client.spec().input_shape, client.scaling())?;
     let mut request = Vec::new();
     let sent = client.encrypt(&features, EncryptionKey::Secret(&keys.secret), &mut rng, &mut request, &|_| {})?;
@@ -72,10 +78,11 @@ fn serve(program: &[u8], evaluation_keys: &[u8], request: &[u8]) -> Result<Vec<u
     Ok(response)
 }
 
-fn first_images() -> Result<Samples, Box<dyn Error>> {
+fn test_images_from(first: usize, count: usize) -> Result<Samples, Box<dyn Error>> {
     let all = test_images()?;
     let SampleValues::Pixels(pixels) = all.values() else { return Err("test images are pixels".into()) };
-    Ok(Samples::new("first test images", all.shape(), SampleValues::Pixels(pixels[..IMAGES * 784].to_vec()))?)
+    let pixels = pixels[first * 784..][..count * 784].to_vec();
+    Ok(Samples::new("test images", all.shape(), SampleValues::Pixels(pixels))?)
 }
 
 /// Compares with the labels, and with what ONNX Runtime computed from the same model in the clear.

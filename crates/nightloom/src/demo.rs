@@ -129,6 +129,8 @@ pub struct Demonstration {
 /// Images of a full batch, which is also how many the demonstration classifies unless told otherwise.
 pub const DEFAULT_IMAGES: usize = 8192;
 const CLASSES: usize = 10;
+/// Images that show the compiler what inputs look like.
+const SAMPLES: usize = 64;
 
 /// Classifies the first `images` test images (at most 10,000) under encryption and compares with ONNX Runtime.
 ///
@@ -140,8 +142,12 @@ pub fn run(
     threads: usize,
     progress: &(dyn Fn(Phase, f64) + Sync),
 ) -> Result<Demonstration, DemoError> {
-    let compiled = compile(model.onnx(), &CompileOptions::new(model.name()))?;
-    run_compiled(model, compiled, images, threads, progress)
+    let mut options = CompileOptions::new(model.name());
+    let all = test_images()?;
+    let scaling = Scaling { scale: options.input.scale, offset: options.input.offset };
+    let features = all.features(&[784], scaling)?;
+    options.samples = (0..SAMPLES).map(|image| features.row(image)).collect();
+    run_compiled(model, compile(model.onnx(), &options)?, images, threads, progress)
 }
 
 fn run_compiled(

@@ -64,9 +64,10 @@ fn logits(csv: &str) -> Vec<Vec<f64>> {
 #[test]
 fn every_step_works_on_files_and_kernels_agree_bit_for_bit() {
     let folder = Folder::new();
-    folder.run("compile e2dm.onnx");
+    folder.run("compile e2dm.onnx --samples images.idx");
     assert!(folder.run("explain e2dm.onnx").contains("Security 128 bits"));
-    let explained: serde_json::Value = serde_json::from_str(&folder.run("explain e2dm.onnx --json")).unwrap();
+    let explained: serde_json::Value =
+        serde_json::from_str(&folder.run("explain e2dm.onnx --samples images.idx --json")).unwrap();
     assert_eq!(explained["depth"], 2);
     folder.run("keygen e2dm.client -o keys");
     #[cfg(unix)]
@@ -126,7 +127,7 @@ fn mistakes_are_named_and_leave_no_file() {
         ("compile images.idx", &["images.idx"]),
         ("compile e2dm.onnx", &["e2dm.server", "exists"]),
         ("keygen e2dm.client -o keys", &["secret.key", "exists"]),
-        ("encrypt e2dm.client keys/raw.idx --key keys/secret.key -o x", &["[2, 2]", "[1, 28, 28]"]),
+        ("encrypt e2dm.client keys/raw.idx --key keys/secret.key -o x", &["2x2", "1x28x28"]),
         ("encrypt e2dm.client images.idx --key keys/public.key -o x", &["public key", "secret key"]),
         ("run e2dm.server request -o x", &["relinearisation key"]),
         ("run e2dm.server e2dm.client --keys keys/evaluation.keys -o x", &["client specification", "request"]),
@@ -166,6 +167,8 @@ fn parameters_below_128_bits_need_the_flag_and_warn() {
     assert!(refused.contains("precision"), "{refused}");
     let output = folder.command("compile e2dm.onnx --log-degree 12 --insecure-below-128-bits").output().unwrap();
     assert!(output.status.success() && text(&output.stderr).contains("LESS THAN 128 BITS"));
-    let output = folder.command("keygen e2dm.client -o keys").output().unwrap();
+    let refused = folder.fail("keygen e2dm.client -o keys");
+    assert!(refused.contains("--insecure-below-128-bits"), "{refused}");
+    let output = folder.command("keygen e2dm.client -o keys --insecure-below-128-bits").output().unwrap();
     assert!(output.status.success() && text(&output.stderr).contains("LESS THAN 128 BITS"));
 }

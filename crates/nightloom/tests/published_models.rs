@@ -29,8 +29,9 @@ fn published_weights_reach_their_accuracy_encrypted() {
     for (file, scale, published) in MODELS {
         let onnx = std::fs::read(folder.join(file)).unwrap();
         let input = InputEncoding { scale, offset: 0.0, low: 0.0, high: 255.0 * scale };
-        let compiled = compile(&onnx, &CompileOptions { input, ..CompileOptions::new(file) }).unwrap();
-        let features = images.features(&compiled.client.input_shape, Scaling { scale, offset: 0.0 }).unwrap();
+        let features = images.features(&[784], Scaling { scale, offset: 0.0 }).unwrap();
+        let samples = (0..64).map(|image| features.row(image)).collect();
+        let compiled = compile(&onnx, &CompileOptions { input, samples, ..CompileOptions::new(file) }).unwrap();
         let mut rng = nightloom::system_rng().unwrap();
         let outcome = job::run(&compiled, &features, 2, &mut rng, &|_, _| {}).unwrap();
         let (mut correct, mut agreeing, mut worst) = (0, 0, 0.0f64);

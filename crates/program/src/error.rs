@@ -64,6 +64,14 @@ pub enum VerifyError {
         /// Scale from another source.
         right: Scale,
     },
+    /// A scale with a factor that is no prime of the chain, which no rescaling could ever cancel.
+    #[error("operation {op}: the scale has the factor {factor}, which is no prime of the parameters")]
+    ForeignScale {
+        /// Position of the operation.
+        op: usize,
+        /// The factor.
+        factor: u64,
+    },
     /// A bias that is not finite or does not fit the modulus.
     #[error("operation {op}: bias {index} is {value}, too large for the scale {scale} at level {level}")]
     Bias {

@@ -58,8 +58,8 @@ pub struct ClientSpec {
     pub scale: Scale,
     /// Whether the service needs a relinearisation key.
     pub relinearizes: bool,
-    /// No output differs from the model's by more than this, up to the probability stated at
-    /// [`BOUND_DEVIATIONS`](crate::noise::BOUND_DEVIATIONS).
+    /// No output differs from the model's by more than this for inputs like the samples that the model was compiled
+    /// with, but for the tails stated at [`Program::output_bounds`](crate::Program::output_bounds).
     pub error_bound: f64,
 }
 

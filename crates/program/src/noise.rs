@@ -1,17 +1,18 @@
 //! What the encryption adds to a program's outputs.
 //!
 //! Noise enters where ciphertexts are encrypted, rounded or key-switched, independently in every ciphertext and slot, and
-//! reaches the outputs through the derivative of what follows. For a given sample that derivative is exact: the variance
-//! of an output is the sum over all entries of the squared derivative times the variance that enters there
-//! ([`Program::output_deviations`]). Products of two noises are left out; they are smaller by the relative precision.
+//! reaches the outputs through the derivative of what follows. For a given sample that derivative is exact: what one
+//! operation's noise contributes to the variance of an output is the sum of the squared derivatives times the variance
+//! that enters there ([`Program::output_bounds`]). Products of two noises are left out; they are smaller by the relative
+//! precision.
 //! Derivation and limits: docs/notes/noise.md.
 
 use nightloom_he::noise as scheme;
 
 use crate::{Op, Program};
 
-/// How many deviations a stated bound is: a Gaussian exceeds it with probability below `2^-49`.
-pub const BOUND_DEVIATIONS: f64 = 8.0;
+/// Deviations of Gaussian noise that are exceeded with probability below `2^-49`.
+const GAUSSIAN_DEVIATIONS: f64 = 8.0;
 
 impl Program {
     /// The deviation of the noise that an operation adds to each feature of its result, in units of the message.
@@ -34,28 +35,43 @@ impl Program {
         }
     }
 
-    /// The deviation of the noise of every output for this sample.
+    /// How many deviations bound the noise that an operation adds: fresh noise is Gaussian in a slot, a rounding or a key
+    /// switch holds a product with the secret (see [`nightloom_he::noise`]).
+    fn tail(&self, op: usize) -> f64 {
+        match (&self.ops()[op], self.types()[op].components) {
+            (Op::Input { .. }, _) => GAUSSIAN_DEVIATIONS,
+            (_, 3) => scheme::TAIL_DEVIATIONS_OF_THREE,
+            _ => scheme::TAIL_DEVIATIONS,
+        }
+    }
+
+    /// A bound on the noise of every output for this sample, exceeded with probability near `2^-49` an operation: for
+    /// each operation the deviation of its noise in the output times its tail, added up.
     ///
     /// # Panics
     /// If `sample` does not have as many elements as the program has inputs.
-    pub fn output_deviations(&self, sample: &[f64]) -> Vec<f64> {
+    pub fn output_bounds(&self, sample: &[f64]) -> Vec<f64> {
         let values = self.evaluate_all(sample);
-        let entering: Vec<f64> = (0..self.ops().len()).map(|op| self.entering_noise(op).powi(2)).collect();
-        (0..self.output_type().features).map(|output| self.variance(output, &values, &entering).sqrt()).collect()
+        let bound = |output| {
+            let variances = self.variances(output, &values);
+            variances.iter().enumerate().map(|(op, variance)| self.tail(op) * variance.sqrt()).sum()
+        };
+        (0..self.output_type().features).map(bound).collect()
     }
 
-    /// Reverse accumulation of the derivatives of one output.
-    fn variance(&self, output: usize, values: &[Vec<f64>], entering: &[f64]) -> f64 {
+    /// By operation, the variance in one output of the noise that enters there, by reverse accumulation of derivatives.
+    fn variances(&self, output: usize, values: &[Vec<f64>]) -> Vec<f64> {
         let mut adjoints: Vec<Vec<f64>> = vec![Vec::new(); self.ops().len()];
         adjoints[self.output().0] = vec![0.0; self.output_type().features];
         adjoints[self.output().0][output] = 1.0;
-        let mut variance = 0.0;
+        let mut variances = vec![0.0; self.ops().len()];
         for op in (0..self.ops().len()).rev() {
             let adjoint = std::mem::take(&mut adjoints[op]);
             if adjoint.is_empty() {
                 continue;
             }
-            variance += entering[op] * adjoint.iter().map(|derivative| derivative * derivative).sum::<f64>();
+            let squares: f64 = adjoint.iter().map(|derivative| derivative * derivative).sum();
+            variances[op] = self.entering_noise(op).powi(2) * squares;
             let mut add = |value: usize, derivatives: &mut dyn Iterator<Item = f64>| {
                 let target = &mut adjoints[value];
                 target.resize(values[value].len(), 0.0);
@@ -91,6 +107,6 @@ impl Program {
                 | Op::DropTo { source, .. } => add(source.0, &mut adjoint.iter().copied()),
             }
         }
-        variance
+        variances
     }
 }

@@ -45,6 +45,7 @@ impl Rule<'_> {
         match operation {
             Op::Input { features, level, scale } => {
                 self.level_exists(*level)?;
+                self.scale_of_chain(scale)?;
                 Ok(ValueType { features: *features, components: 2, level: *level, scale: scale.clone() })
             }
             Op::Linear { sources, matrix, bias } => {
@@ -57,6 +58,7 @@ impl Rule<'_> {
                     let operand = self.operand(source.value)?;
                     self.same_level(operand.level, first_type.level)?;
                     self.components(operand, first_type.components)?;
+                    self.scale_of_chain(&source.weight_scale)?;
                     let right = operand.scale.mul(&source.weight_scale);
                     if right != scale {
                         return Err(VerifyError::Scale { op: self.op, left: scale, right });
@@ -119,6 +121,13 @@ impl Rule<'_> {
     fn level_exists(&self, level: Level) -> Result<(), VerifyError> {
         let top = self.params.top();
         if level <= top { Ok(()) } else { Err(VerifyError::Level { op: self.op, found: level, wanted: top }) }
+    }
+
+    fn scale_of_chain(&self, scale: &Scale) -> Result<(), VerifyError> {
+        match scale.parts().1.iter().find(|(factor, _)| !self.params.primes().contains(factor)) {
+            None => Ok(()),
+            Some((factor, _)) => Err(VerifyError::ForeignScale { op: self.op, factor: *factor }),
+        }
     }
 
     fn same_level(&self, found: Level, wanted: Level) -> Result<(), VerifyError> {

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use rand_core::CryptoRng;
+use chacha20::ChaCha20Rng;
+use rand_core::{CryptoRng, Rng, SeedableRng};
 use zeroize::Zeroize;
 
-#[cfg(doc)]
-use crate::Kernel;
 use crate::{Domain, Modulus, RnsBasis, RnsPoly, kernels};
 
 /// Standard deviation of the error distribution.
@@ -51,22 +50,33 @@ const CUMULATIVE: [i64; 29] = [
     0x7ffffffffffffffd,
 ];
 
-/// Expands limb `limb` of a uniform polynomial by [`Kernel::expand`] from stream `stream * 2^32 + limb`.
-/// Variable time; the result is public.
+/// Expands limb `limb` of a uniform polynomial: the keystream of ChaCha20 with key `seed`, 64-bit stream number
+/// `stream * 2^32 + limb` and 64-bit counter from 0 is read as 64-bit little-endian words; of each, the lowest
+/// `ceil(log2 p)` bits are the next residue in `0..p` (then centred), unless they are not below `p`. Variable time: seed
+/// and residues are public.
 pub fn uniform_limb(seed: &Seed, stream: u32, limb: usize, q: Modulus, out: &mut [f64]) {
-    kernels::fastest().expand(q, seed, stream_number(stream, limb), out);
-}
-
-fn stream_number(stream: u32, limb: usize) -> u64 {
-    u64::from(stream) << 32 | limb as u64
+    let mut rng = ChaCha20Rng::from_seed(*seed);
+    rng.set_stream(u64::from(stream) << 32 | limb as u64);
+    let mask = (1u64 << q.bits()) - 1;
+    let mut words = [0u8; 4096];
+    let mut filled = 0;
+    while filled < out.len() {
+        rng.fill_bytes(&mut words);
+        for word in words.as_chunks::<8>().0 {
+            let value = u64::from_le_bytes(*word) & mask;
+            if let Some(out) = out.get_mut(filled) {
+                *out = q.center(value.min(q.value() - 1));
+                // A value that is refused is overwritten by the next.
+                filled += usize::from(value < q.value());
+            }
+        }
+    }
 }
 
 /// The uniform polynomial of a public seed; `stream` separates several polynomials of one seed. A uniform polynomial is
 /// uniform in either domain, so it is sampled in the one that is needed.
 pub fn uniform<D: Domain>(basis: &Arc<RnsBasis>, seed: &Seed, stream: u32) -> RnsPoly<D> {
-    RnsPoly::from_limbs(basis, |limb, out| {
-        basis.kernel().expand(basis.modulus(limb), seed, stream_number(stream, limb), out);
-    })
+    RnsPoly::from_limbs(basis, |limb, out| uniform_limb(seed, stream, limb, basis.modulus(limb), out))
 }
 
 /// Independent uniform coefficients in `{-1, 0, 1}`, each from 64 bits by multiplication: the distance from uniform is
@@ -101,9 +111,6 @@ fn with_words(rng: &mut impl CryptoRng, out: &mut [f64], sample: impl Fn(&[u64],
 
 #[cfg(test)]
 mod tests {
-    use chacha20::ChaCha20Rng;
-    use rand_core::SeedableRng;
-
     use super::*;
 
     fn rng() -> ChaCha20Rng {

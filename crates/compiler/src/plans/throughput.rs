@@ -7,7 +7,6 @@
 
 use nightloom_he::{CkksParams, CkksSpec, Level, Ring, Scale, SpecError, noise as scheme, security};
 use nightloom_program::cost::{REFERENCE, Work};
-use nightloom_program::noise::BOUND_DEVIATIONS;
 use nightloom_program::{Op, Program, Source, ValueId, VerifyError};
 use nightloom_ring::linear::MAX_ROW_NORM;
 use nightloom_ring::{IntegerMatrix, RingError};
@@ -55,8 +54,8 @@ pub struct Plan {
     /// Largest magnitude of any feature, by operation, for every input in the interval: no scaled value can leave the
     /// modulus.
     pub magnitudes: Vec<f64>,
-    /// Bound on the outputs' difference from the network for inputs like the samples: [`MARGIN`] times the sum of
-    /// [`BOUND_DEVIATIONS`] deviations of the noise and the effect of the rounded weights, at the worst sample.
+    /// Bound on the outputs' difference from the network for inputs like the samples: [`MARGIN`] times the bound
+    /// of the noise and the effect of the rounded weights, at the worst sample.
     pub error_bound: f64,
     /// Typical largest output.
     pub output_magnitude: f64,
@@ -260,9 +259,9 @@ impl Facts {
     fn error_bound(&self, program: &Program) -> f64 {
         let of_sample = |(sample, expected): (&Vec<f64>, &Vec<f64>)| {
             let rounded = program.evaluate(sample);
-            let noise = program.output_deviations(sample);
+            let noise = program.output_bounds(sample);
             let errors = rounded.iter().zip(expected).zip(&noise);
-            errors.map(|((r, e), noise)| (r - e).abs() + BOUND_DEVIATIONS * noise).fold(0.0, f64::max)
+            errors.map(|((r, e), noise)| (r - e).abs() + noise).fold(0.0, f64::max)
         };
         MARGIN * self.samples.iter().zip(&self.outputs).map(of_sample).fold(0.0, f64::max)
     }

@@ -17,8 +17,19 @@ const SECRET: &str = "secret.key";
 const PUBLIC: &str = "public.key";
 const EVALUATION: &str = "evaluation.keys";
 
-fn read_client(path: &Path, threads: usize) -> Result<Client, CliError> {
+/// Consent to parameters that protect nothing: a specification comes from somebody else.
+#[derive(Debug, Args)]
+struct Consent {
+    /// Go on although the specification's parameters are BELOW 128 bits of security. Data is then not protected
+    #[arg(long)]
+    insecure_below_128_bits: bool,
+}
+
+fn read_client(path: &Path, threads: usize, consent: &Consent) -> Result<Client, CliError> {
     let client = Client::read(open(path)?, threads).at(path)?;
+    if client.spec().insecure && !consent.insecure_below_128_bits {
+        return Err(CliError::Insecure { path: path.to_owned() });
+    }
     warn_if_insecure(client.spec().insecure);
     Ok(client)
 }
@@ -30,11 +41,13 @@ pub struct Keygen {
     /// Folder for the keys, made if missing
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 impl Keygen {
     pub fn run(self) -> Result<(), CliError> {
-        let client = read_client(&self.client, 1)?;
+        let client = read_client(&self.client, 1, &self.consent)?;
         let keys = client.generate_keys(&mut system_rng()?).at(&self.client)?;
         std::fs::create_dir_all(&self.output).at(&self.output)?;
         let file = |name: &str| NewFile::at(self.output.join(name));
@@ -76,13 +89,15 @@ pub struct Encrypt {
     output: Output,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 impl Encrypt {
     pub fn run(self) -> Result<(), CliError> {
         let file = NewFile::at(&self.output.output).replace_existing(self.output.force);
         file.check()?;
-        let client = read_client(&self.client, self.threads.count())?;
+        let client = read_client(&self.client, self.threads.count(), &self.consent)?;
         let samples = samples::read(&self.input)?;
         let features = samples.features(&client.spec().input_shape, client.scaling())?;
         let secret = match &self.key {
@@ -142,12 +157,14 @@ pub struct Decrypt {
     force: bool,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 impl Decrypt {
     pub fn run(self) -> Result<(), CliError> {
         let format = Format::of(&self.output)?;
-        let client = read_client(&self.client, self.threads.count())?;
+        let client = read_client(&self.client, self.threads.count(), &self.consent)?;
         let secret = client.read_secret_key(open(&self.key)?).at(&self.key)?;
         let outputs = client.decrypt(open(&self.response)?, &secret).at(&self.response)?;
         let results = Results::new(&outputs.values, outputs.columns)?;

@@ -11,6 +11,9 @@ use nightloom_program::InputEncoding;
 
 use super::error::{At, CliError};
 
+/// Samples that are looked at: the first ones.
+const MAX_SAMPLES: usize = 64;
+
 /// How a model is compiled.
 #[derive(Debug, Args)]
 pub struct Model {
@@ -28,7 +31,7 @@ pub struct Model {
     /// Bits between the typical largest output and the error bound
     #[arg(long, value_name = "BITS", default_value_t = CompileOptions::DEFAULT_PRECISION_BITS)]
     precision: f64,
-    /// Samples that show how large outputs typically are [default: pseudo-random inputs]
+    /// Samples like those to be encrypted: the error is bounded for inputs like these [default: pseudo-random inputs]
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
     /// log2 of the ring degree, 12 to 16 [default: the smallest that suffices]
@@ -67,7 +70,7 @@ impl Model {
             // The model checks its own shape: any sample of the right number of features will do here.
             let width = samples.shape().iter().product();
             let features = samples.features(&[width], Scaling { scale, offset })?;
-            options.samples = (0..features.len().min(256)).map(|sample| features.row(sample)).collect();
+            options.samples = (0..features.len().min(MAX_SAMPLES)).map(|sample| features.row(sample)).collect();
             let wanted = nightloom_compiler::pipeline::load(&onnx)
                 .map_err(|error| CliError::Compile { path: self.model.clone(), source: error.into() })?
                 .input_shape()

@@ -44,6 +44,10 @@ pub enum CliError {
     Random(#[from] nightloom::RandomError),
     #[error("{found:?} is not a model name: give a path to an .onnx file, or --name NAME")]
     NoName { found: PathBuf },
+    #[error(
+        "{path}: its parameters are below 128 bits of security, data under them is not protected; if that is what you want, say --insecure-below-128-bits"
+    )]
+    Insecure { path: PathBuf },
     #[error("unknown data set {found:?}; there are {known}")]
     UnknownDataset { found: String, known: String },
     #[error("cannot make JSON: {0}")]

@@ -65,11 +65,6 @@ pub trait Kernel: Sync + Debug {
         scratch: &mut MatrixScratch,
     );
 
-    /// Expands a seed to uniform residues: the keystream of ChaCha20 with key `seed`, 64-bit stream number `stream` and
-    /// 64-bit counter from 0 is read as 64-bit little-endian words; of each, the lowest `ceil(log2 p)` bits are the next
-    /// residue in `0..p` (then centred), unless they are not below `p`. Variable time: seed and residues are public.
-    fn expand(&self, q: Modulus, seed: &[u8; 32], stream: u64, out: &mut [f64]);
-
     /// Samples by inversion: `out[i]` is the number of `bounds` that `words[i] >> 1` reaches, negative if the lowest bit of
     /// `words[i]` is set. `bounds` are positive. Constant time in `words`.
     fn invert_cumulative(&self, bounds: &[i64], words: &[u64], out: &mut [f64]);

@@ -1,9 +1,6 @@
 //! The portable kernel: plain `u64` arithmetic on the same canonical residues. Written for clarity; the oracle of the
 //! vector kernels.
 
-use chacha20::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
-
 use super::Kernel;
 use crate::{IntegerMatrix, Modulus, NttTable, Ring, linear::MatrixScratch};
 
@@ -174,22 +171,6 @@ impl Kernel for Portable {
             }
             for (out, sum) in out.iter_mut().zip(&sums) {
                 *out = q.center(q.reduce_i128(*sum));
-            }
-        }
-    }
-
-    fn expand(&self, q: Modulus, seed: &[u8; 32], stream: u64, out: &mut [f64]) {
-        let mut rng = ChaCha20Rng::from_seed(*seed);
-        rng.set_stream(stream);
-        let mask = (1u64 << q.bits()) - 1;
-        let mut out = out.iter_mut().peekable();
-        while out.peek().is_some() {
-            let mut words = [0u8; 1024];
-            rng.fill_bytes(&mut words);
-            let words = words.as_chunks::<8>().0.iter();
-            let values = words.map(|word| u64::from_le_bytes(*word) & mask).filter(|value| *value < q.value());
-            for (value, out) in values.zip(&mut out) {
-                *out = q.center(value);
             }
         }
     }

@@ -102,9 +102,6 @@ impl Kernel for Avx2 {
         assert!(width.is_multiple_of(4));
         with_avx2!(self, matrix::multiply_matrix(q, matrix, input, output, width, scratch));
     }
-    fn expand(&self, q: Modulus, seed: &[u8; 32], stream: u64, out: &mut [f64]) {
-        with_avx2!(self, random::expand(q, seed, stream, out));
-    }
     fn invert_cumulative(&self, bounds: &[i64], words: &[u64], out: &mut [f64]) {
         with_avx2!(self, random::invert_cumulative(bounds, words, out));
     }
