@@ -8,8 +8,8 @@ use crate::graph::{MAX_ELEMENTS, Origin};
 use std::collections::HashSet;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::{
-    Factoid, InferenceFact, InferenceModel, InferenceModelExt, OutletId, Symbol, SymbolValues, TDim, TVec, Tensor,
-    TractError, TypedModel,
+    Datum, Factoid, InferenceFact, InferenceModel, InferenceModelExt, OutletId, Symbol, SymbolValues, TDim, TVec,
+    Tensor, TractError, TypedModel,
 };
 
 /// A model whose tensors all have known shapes, and known values where they do not depend on the input.
@@ -113,14 +113,23 @@ fn constant(fact: &InferenceFact, batch: &Symbol) -> Option<Constant> {
     let values = is_list.then(|| match expressions(&tensor) {
         Some(values) => values.iter().map(|value| at_batch_of_one(value, batch)).collect(),
         // Not by way of expressions: that cast loses the upper half of large integers.
-        None => Some(tensor.cast_to::<i64>().ok()?.view().as_slice::<i64>().ok()?.to_vec()),
+        None => elements(&*tensor.cast_to::<i64>().ok()?),
     });
     Some(Constant { shape: tensor.shape().to_vec(), values: values.flatten() })
 }
 
 /// Elements of a tensor of expressions in the batch size; `None` for every other type.
 fn expressions(tensor: &Tensor) -> Option<Vec<TDim>> {
-    tensor.view().as_slice::<TDim>().ok().map(<[TDim]>::to_vec)
+    elements(tensor)
+}
+
+/// Elements of a tensor of this type; `None` for every other type. A tensor without elements has no allocation, so it must
+/// not be asked for a slice.
+fn elements<T: Datum + Clone>(tensor: &Tensor) -> Option<Vec<T>> {
+    if tensor.datum_type() != T::datum_type() {
+        return None;
+    }
+    if tensor.len() == 0 { Some(Vec::new()) } else { tensor.view().as_slice::<T>().ok().map(<[T]>::to_vec) }
 }
 
 fn at_batch_of_one(length: &TDim, batch: &Symbol) -> Option<i64> {

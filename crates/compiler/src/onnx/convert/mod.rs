@@ -21,7 +21,7 @@ use tract_onnx::tract_core::ops::identity::Identity;
 use tract_onnx::tract_core::ops::nn::Reduce;
 use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::internal::{
-    AxisOp, DimLike, OutletId, TDim, Tensor as Constant, TractError, TypedFact, TypedModel, TypedNode, TypedOp,
+    AxisOp, Datum, DimLike, OutletId, TDim, Tensor as Constant, TractError, TypedFact, TypedModel, TypedNode, TypedOp,
 };
 
 /// Translates a typed model.
@@ -204,6 +204,17 @@ fn constant(value: &Value) -> Result<&Constant, Problem> {
     }
 }
 
+/// Elements of a constant, cast to `T`.
+fn elements<T: Datum + Clone>(constant: &Constant) -> Result<Vec<T>, Problem> {
+    // A tensor without elements has no allocation, so it must not be asked for a slice.
+    if constant.is_empty() {
+        return Ok(Vec::new());
+    }
+    let cast = constant.cast_to::<T>();
+    let values = cast.and_then(|values| Ok(values.view().as_slice::<T>()?.to_vec()));
+    values.map_err(|error| Problem::Inference { reason: error.root_cause().to_string() })
+}
+
 /// One node being converted: `shape` is that of its result for one sample, `batch` where the typed model has the batch.
 struct At<'a, 'b> {
     converter: &'a mut Converter<'b>,
@@ -237,10 +248,8 @@ impl At<'_, '_> {
 
     /// Elements of a constant in double precision.
     fn floats(&self, constant: &Constant) -> Result<Vec<f64>, Problem> {
+        let values: Vec<f64> = elements(constant)?;
         let tensor = || self.converter.origin(&self.node.name).node;
-        let values = constant.cast_to::<f64>().map_err(|error| Problem::Inference { reason: error.to_string() })?;
-        let values = values.view().as_slice::<f64>().map(<[f64]>::to_vec);
-        let values = values.map_err(|error| Problem::Inference { reason: error.to_string() })?;
         if values.iter().all(|value| value.is_finite()) {
             Ok(values)
         } else {
@@ -249,9 +258,7 @@ impl At<'_, '_> {
     }
 
     fn integers(&self, constant: &Constant) -> Result<Vec<i64>, Problem> {
-        let values = constant.cast_to::<i64>().map_err(|error| Problem::Inference { reason: error.to_string() })?;
-        let values = values.view().as_slice::<i64>().map(<[i64]>::to_vec);
-        values.map_err(|error| Problem::Inference { reason: error.to_string() })
+        elements(constant)
     }
 
     /// A constant as it applies to one sample: batch axis dropped, broadcast to the shape of the result.
