@@ -1,4 +1,9 @@
+//! From the bytes of an ONNX file to an encrypted program.
 //!
+//! [`onnx`] imports a model as a [`graph`] of tensor operations, [`pipeline`] lists the passes that reduce it to a polynomial
+//! [`network`], and [`plans`] choose parameters, scales and the order of operations. [`explain`] says what came out.
+
+#![forbid(unsafe_code)]
 
 pub mod diagnostic;
 pub mod onnx;

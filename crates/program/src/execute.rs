@@ -257,14 +257,14 @@ fn stages(program: &Program) -> Vec<Stage> {
             _ => stages[stage].whole.push(ValueId(index)),
         }
     }
-    for stage in 0..stages.len() {
+    for (stage, contents) in stages.iter_mut().enumerate() {
         let outside = |value: &ValueId| {
             *value == program.output()
                 || program.ops().iter().enumerate().any(|(reader, op)| {
                     op.sources().contains(value) && !(op.is_pointwise() && stage_of[reader] == stage)
                 })
         };
-        stages[stage].stored = stages[stage].pointwise.iter().copied().filter(outside).collect();
+        contents.stored = contents.pointwise.iter().copied().filter(outside).collect();
     }
     stages
 }

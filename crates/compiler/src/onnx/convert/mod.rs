@@ -207,7 +207,7 @@ fn constant(value: &Value) -> Result<&Constant, Problem> {
 /// Elements of a constant, cast to `T`.
 fn elements<T: Datum + Clone>(constant: &Constant) -> Result<Vec<T>, Problem> {
     // A tensor without elements has no allocation, so it must not be asked for a slice.
-    if constant.is_empty() {
+    if constant.len() == 0 {
         return Ok(Vec::new());
     }
     let cast = constant.cast_to::<T>();
