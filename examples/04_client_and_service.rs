@@ -74,7 +74,7 @@ fn serve(program: &[u8], evaluation_keys: &[u8], request: &[u8]) -> Result<Vec<u
     // A request for another program is refused before anything is computed: it names the program's hash.
     let keys = server.read_evaluation_keys(evaluation_keys)?;
     let mut response = Vec::new();
-    server.run(request, Some(&keys), THREADS, &mut response, &|_, _| {})?;
+    server.run(request, Some(&keys), THREADS, &mut response, &|_| {})?;
     Ok(response)
 }
 

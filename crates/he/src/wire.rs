@@ -182,6 +182,7 @@ pub fn read_scale(reader: &mut Reader<impl Read>) -> Result<Scale, DecodeError> 
 
 const SEEDED: u8 = 0;
 const FULL: u8 = 1;
+const SEED_BYTES: u64 = size_of::<Seed>() as u64;
 
 /// Bytes that [`write_ciphertext`] writes for a ciphertext.
 pub fn ciphertext_bytes(ciphertext: &Ciphertext) -> u64 {
@@ -212,44 +213,84 @@ pub fn write_ciphertext(writer: &mut Writer<impl Write>, ciphertext: &Ciphertext
     }
 }
 
+/// A ciphertext whose head was read and checked and whose residues are still packed. Reading is sequential; unpacking and
+/// expanding the seed are the larger part and may run on any thread.
+#[derive(Debug)]
+pub struct PackedCiphertext {
+    params: CkksParams,
+    level: Level,
+    scale: Scale,
+    components: u8,
+    seeded: bool,
+    /// `c_0` and the seed, or every component.
+    body: Vec<u8>,
+}
+
+impl PackedCiphertext {
+    /// Reads a ciphertext without header.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if level, scale or form are wrong, or the source ends early.
+    pub fn read(reader: &mut Reader<impl Read>, params: &CkksParams) -> Result<Self, DecodeError> {
+        let level = Level(reader.u8()?);
+        if level > params.top() {
+            let limit = params.top().0.into();
+            return Err(DecodeError::TooLarge { what: "level", found: level.0.into(), limit });
+        }
+        let scale = read_scale(reader)?;
+        if let Some((found, _)) = scale.parts().1.iter().find(|(factor, _)| !params.primes().contains(factor)) {
+            let wanted = "primes of the parameters";
+            return Err(DecodeError::Value { what: "factor of a scale", found: *found, wanted });
+        }
+        let components = reader.u8()?;
+        if !(2..=3).contains(&components) {
+            let wanted = "2 or 3";
+            return Err(DecodeError::Value { what: "components of a ciphertext", found: components.into(), wanted });
+        }
+        let seeded = match reader.u8()? {
+            SEEDED if components == 2 => true,
+            FULL => false,
+            found => {
+                return Err(DecodeError::Value { what: "form of a ciphertext", found: found.into(), wanted: "0 or 1" });
+            }
+        };
+        let polys = if seeded { 1 } else { u64::from(components) };
+        let length = polys * poly_bytes(params, level) + if seeded { SEED_BYTES } else { 0 };
+        reader.demand(length)?;
+        let mut body = vec![0; length as usize];
+        reader.fill(&mut body)?;
+        Ok(Self { params: params.clone(), level, scale, components, seeded, body })
+    }
+
+    /// Unpacks the residues and expands the seed.
+    ///
+    /// # Errors
+    /// [`DecodeError::Residue`] for a residue that is not below its prime.
+    pub fn unpack(self) -> Result<Ciphertext, DecodeError> {
+        let Self { params, level, scale, components, seeded, body } = self;
+        let basis = params.basis(level);
+        let mut reader = Reader::new(&*body, body.len() as u64);
+        if seeded {
+            let c0 = read_poly(&mut reader, basis)?;
+            let seed: Seed = reader.bytes()?;
+            let c1 = sample::uniform(basis, &seed, 0);
+            return Ok(Ciphertext::fresh(&params, level, scale, c0, c1, Some(seed)));
+        }
+        let polys = (0..components).map(|_| read_poly(&mut reader, basis)).collect::<Result<Vec<_>, _>>()?;
+        Ciphertext::from_components(&params, level, scale, polys).map_err(|_| DecodeError::Value {
+            what: "ciphertext",
+            found: components.into(),
+            wanted: "2 or 3 components at a level that exists",
+        })
+    }
+}
+
 /// Reads a ciphertext without header.
 ///
 /// # Errors
 /// [`DecodeError`] for every way in which the bytes can be wrong.
 pub fn read_ciphertext(reader: &mut Reader<impl Read>, params: &CkksParams) -> Result<Ciphertext, DecodeError> {
-    let level = Level(reader.u8()?);
-    if level > params.top() {
-        let limit = params.top().0.into();
-        return Err(DecodeError::TooLarge { what: "level", found: level.0.into(), limit });
-    }
-    let scale = read_scale(reader)?;
-    if let Some((found, _)) = scale.parts().1.iter().find(|(factor, _)| !params.primes().contains(factor)) {
-        let wanted = "primes of the parameters";
-        return Err(DecodeError::Value { what: "factor of a scale", found: *found, wanted });
-    }
-    let basis = params.basis(level);
-    let count = reader.u8()?;
-    if !(2..=3).contains(&count) {
-        return Err(DecodeError::Value { what: "components of a ciphertext", found: count.into(), wanted: "2 or 3" });
-    }
-    match reader.u8()? {
-        SEEDED if count == 2 => {
-            let c0 = read_poly(reader, basis)?;
-            let seed: Seed = reader.bytes()?;
-            let c1 = sample::uniform(basis, &seed, 0);
-            Ok(Ciphertext::fresh(params, level, scale, c0, c1, Some(seed)))
-        }
-        FULL => {
-            let components = (0..count).map(|_| read_poly(reader, basis)).collect::<Result<Vec<_>, _>>()?;
-            let wanted = "2 or 3 components at a level that exists";
-            Ciphertext::from_components(params, level, scale, components).map_err(|_| DecodeError::Value {
-                what: "ciphertext",
-                found: count.into(),
-                wanted,
-            })
-        }
-        found => Err(DecodeError::Value { what: "form of a ciphertext", found: found.into(), wanted: "0 or 1" }),
-    }
+    PackedCiphertext::read(reader, params)?.unpack()
 }
 
 /// Writes a secret key with header: two bits a coefficient. The caller sees to it that nobody else can read the sink.

@@ -307,7 +307,7 @@ impl Client {
         }
         let mut values = Vec::new();
         for batch in 0..header.batches {
-            let ciphertexts = wire::read_batch(&mut reader, &self.params, &header)?;
+            let ciphertexts = wire::read_batch(&mut reader, &self.params, &header, &self.threads)?;
             let samples = header.samples_in(batch, self.params.slots());
             values.extend(self.decrypt_batch(&ciphertexts, secret, samples)?);
         }

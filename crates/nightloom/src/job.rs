@@ -111,7 +111,7 @@ pub fn run(
         .map_err(ServerError::Write)?;
     for batch in 0..header.batches {
         let start = Instant::now();
-        let ciphertexts = wire::read_batch(&mut reader, server.params(), &header)?;
+        let ciphertexts = wire::read_batch(&mut reader, server.params(), &header, executor.threads())?;
         times.load += start.elapsed().as_secs_f64();
         let start = Instant::now();
         let evaluating = |part| progress(Phase::Evaluate, (batch as f64 + part) / header.batches as f64);

@@ -25,7 +25,7 @@
 //! // The service.
 //! let server = Server::read(&*compiled.server_bytes)?;
 //! let mut response = Vec::new();
-//! server.run(&*request, keys.evaluation.as_ref(), 2, &mut response, &|_, _| {})?;
+//! server.run(&*request, keys.evaluation.as_ref(), 2, &mut response, &|_| {})?;
 //!
 //! // The data owner again.
 //! let outputs = client.decrypt(&*response, &keys.secret)?;

@@ -4,7 +4,6 @@ use nightloom_compiler::diagnostic::Diagnostics;
 use nightloom_compiler::interval::Interval;
 use nightloom_compiler::network::Network;
 use nightloom_compiler::plans::throughput::{self, Options, Plan, PlanError};
-use nightloom_he::SpecError;
 use nightloom_program::wire::{client_spec_bytes, program_bytes};
 use nightloom_program::{ClientSpec, InputEncoding};
 
@@ -75,9 +74,9 @@ pub enum CompileError {
         /// The upper end given.
         high: f64,
     },
-    /// The parameters are not usable by clients.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
+    /// The program has a value that its format does not hold.
+    #[error("cannot encode the program: {0}")]
+    Encode(#[from] std::io::Error),
 }
 
 /// Compiles the bytes of an ONNX file.
@@ -99,7 +98,7 @@ pub fn compile(onnx: &[u8], options: &CompileOptions) -> Result<Compiled, Compil
             samples: options.samples.clone(),
         },
     )?;
-    let (server_bytes, program) = program_bytes(&plan.program, plan.insecure);
+    let (server_bytes, program) = program_bytes(&plan.program, plan.insecure)?;
     let input_type = plan.program.input_type();
     let client = ClientSpec {
         name: options.name.clone(),
@@ -114,6 +113,6 @@ pub fn compile(onnx: &[u8], options: &CompileOptions) -> Result<Compiled, Compil
         relinearizes: plan.program.relinearizes(),
         error_bound: plan.error_bound,
     };
-    let client_bytes = client_spec_bytes(&client)?;
+    let client_bytes = client_spec_bytes(&client, plan.program.params())?;
     Ok(Compiled { network, plan, client, server_bytes, client_bytes })
 }

@@ -81,8 +81,8 @@ impl Server {
         Ok(scheme::read_relinearization_key(source, self.params())?)
     }
 
-    /// Runs the program on every batch of a request and writes the response. `progress` is called with the batch and the
-    /// part of it that is done. One batch is in memory at a time.
+    /// Runs the program on every batch of a request and writes the response. `progress` is called with the part of the
+    /// work that is done, from 0 to 1. One batch is in memory at a time.
     ///
     /// # Errors
     /// [`ServerError`]; what was written by then is useless.
@@ -92,7 +92,7 @@ impl Server {
         key: Option<&RelinearizationKey>,
         threads: usize,
         sink: impl Write,
-        progress: &(dyn Fn(usize, f64) + Sync),
+        progress: &(dyn Fn(f64) + Sync),
     ) -> Result<BatchHeader, ServerError> {
         let (header, mut reader) = read_batch_header(request, Kind::Request, self.params())?;
         if header.program != self.id {
@@ -109,8 +109,9 @@ impl Server {
         let mut writer = Writer::new(sink);
         write_batch_header(&mut writer, Kind::Response, self.params(), &response, each).map_err(ServerError::Write)?;
         for batch in 0..header.batches {
-            let ciphertexts = wire::read_batch(&mut reader, self.params(), &header)?;
-            for ciphertext in executor.run(ciphertexts, &|part| progress(batch, part))? {
+            let ciphertexts = wire::read_batch(&mut reader, self.params(), &header, executor.threads())?;
+            let overall = |part| progress((batch as f64 + part) / header.batches as f64);
+            for ciphertext in executor.run(ciphertexts, &overall)? {
                 scheme::write_ciphertext(&mut writer, &ciphertext).map_err(ServerError::Write)?;
             }
         }

@@ -63,6 +63,11 @@ impl<'a> Executor<'a> {
         Ok(Self { program, key, stages: stages(program), threads })
     }
 
+    /// The threads that it runs on.
+    pub fn threads(&self) -> &rayon::ThreadPool {
+        &self.threads
+    }
+
     /// Runs the program on one batch: one ciphertext an input feature, one sample a slot. `progress` is called from any
     /// thread with the part of the work that is done, from 0 to 1.
     ///

@@ -6,10 +6,11 @@
 
 use std::io::{Read, Write};
 
-use nightloom_he::wire::{self as scheme, VERSION, write_preamble};
+use nightloom_he::wire::{self as scheme, PackedCiphertext, VERSION, write_preamble};
 use nightloom_he::{Ciphertext, CkksParams, Level, ParamsId, Scale};
 use nightloom_ring::IntegerMatrix;
 use nightloom_wire::{DecodeError, Header, Kind, Reader, Writer};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::{ClientSpecJson, ParametersJson};
@@ -23,21 +24,25 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 const MAX_OPS: usize = 1 << 16;
 /// Most batches in one request.
 pub const MAX_BATCHES: usize = 1 << 20;
+/// Ciphertexts whose bytes are in memory before they are unpacked.
+const READ_AHEAD: usize = 32;
 
 type IoResult = std::io::Result<()>;
 
 /// The bytes of a program, and its identifier.
-pub fn program_bytes(program: &Program, insecure: bool) -> (Vec<u8>, ProgramId) {
+///
+/// # Errors
+/// `InvalidInput` for a scale with more factors or larger exponents than the format holds.
+pub fn program_bytes(program: &Program, insecure: bool) -> std::io::Result<(Vec<u8>, ProgramId)> {
     let mut body = Writer::new(Vec::new());
-    // Writing to memory does not fail.
-    let _ = write_program_body(&mut body, program, insecure);
+    write_program_body(&mut body, program, insecure)?;
     let body = body.into_inner();
     let mut writer = Writer::new(Vec::with_capacity(body.len() + 48));
-    let _ = write_preamble(&mut writer, Kind::Program, program.params().id(), body.len() as u64);
-    let _ = writer.bytes(&body);
+    write_preamble(&mut writer, Kind::Program, program.params().id(), body.len() as u64)?;
+    writer.bytes(&body)?;
     let bytes = writer.into_inner();
     let id = program_id(&bytes);
-    (bytes, id)
+    Ok((bytes, id))
 }
 
 /// The identifier of a program's bytes.
@@ -196,18 +201,16 @@ fn read_linear(reader: &mut Reader<impl Read>) -> Result<Op, DecodeError> {
     Ok(Op::Linear { sources, matrix, bias })
 }
 
-/// The bytes of a client specification.
+/// The bytes of a client specification for these parameters, which are its own.
 ///
 /// # Errors
-/// [`nightloom_he::SpecError`] if its parameters are not usable.
-pub fn client_spec_bytes(spec: &ClientSpec) -> Result<Vec<u8>, nightloom_he::SpecError> {
-    let params = spec.params()?;
-    // Strings, numbers and lists always serialise.
-    let mut json = serde_json::to_vec_pretty(&ClientSpecJson::from(spec)).unwrap_or_default();
+/// `InvalidInput` for a scale that JSON cannot hold.
+pub fn client_spec_bytes(spec: &ClientSpec, params: &CkksParams) -> std::io::Result<Vec<u8>> {
+    let mut json = serde_json::to_vec_pretty(&ClientSpecJson::from(spec))?;
     json.push(b'\n');
-    let mut writer = Writer::new(Vec::new());
-    let _ = write_preamble(&mut writer, Kind::ClientSpec, params.id(), json.len() as u64);
-    let _ = writer.bytes(&json);
+    let mut writer = Writer::new(Vec::with_capacity(json.len() + 48));
+    write_preamble(&mut writer, Kind::ClientSpec, params.id(), json.len() as u64)?;
+    writer.bytes(&json)?;
     Ok(writer.into_inner())
 }
 
@@ -307,7 +310,7 @@ pub fn read_batch_header<R: Read>(
     Ok((BatchHeader { program, samples, batches, ciphertexts }, reader))
 }
 
-/// Reads the ciphertexts of one batch.
+/// Reads the ciphertexts of one batch: bytes on the calling thread, residues and seeds on `threads`.
 ///
 /// # Errors
 /// [`DecodeError`] if one of them is wrong.
@@ -315,8 +318,18 @@ pub fn read_batch(
     reader: &mut Reader<impl Read>,
     params: &CkksParams,
     header: &BatchHeader,
+    threads: &rayon::ThreadPool,
 ) -> Result<Vec<Ciphertext>, DecodeError> {
-    (0..header.ciphertexts).map(|_| scheme::read_ciphertext(reader, params)).collect()
+    // Grows with what arrives, not with what the header claims.
+    let mut batch = Vec::new();
+    while batch.len() < header.ciphertexts {
+        let count = READ_AHEAD.min(header.ciphertexts - batch.len());
+        let packed =
+            (0..count).map(|_| PackedCiphertext::read(reader, params)).collect::<Result<Vec<_>, DecodeError>>()?;
+        let unpack = || packed.into_par_iter().map(PackedCiphertext::unpack).collect::<Result<Vec<_>, _>>();
+        batch.extend(threads.install(unpack)?);
+    }
+    Ok(batch)
 }
 
 /// Bytes of one ciphertext of a request: seeded, two components.

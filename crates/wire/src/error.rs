@@ -85,9 +85,12 @@ pub enum DecodeError {
         /// Identifier of the parameters in use.
         wanted: String,
     },
-    /// Bytes after the end.
+    /// Bytes of an artefact after the end of what it holds.
     #[error("{0} bytes after the end")]
     Trailing(u64),
+    /// The source goes on after the artefact.
+    #[error("goes on after the length that its header states")]
+    Continues,
     /// Embedded text that is not well-formed.
     #[error("{what}: {problem}")]
     Text {

@@ -139,12 +139,19 @@ impl<R: Read> Reader<R> {
         Ok(out)
     }
 
-    /// Ends the reading. Bytes of the source beyond the budget are not looked at.
+    /// Ends the reading: budget and source must both be at their end.
     ///
     /// # Errors
-    /// [`DecodeError::Trailing`] if part of the budget was not read.
-    pub fn finish(self) -> Result<(), DecodeError> {
-        if self.left == 0 { Ok(()) } else { Err(DecodeError::Trailing(self.left)) }
+    /// [`DecodeError::Trailing`] if part of the budget was not read, [`DecodeError::Continues`] if the source goes on.
+    pub fn finish(mut self) -> Result<(), DecodeError> {
+        if self.left != 0 {
+            return Err(DecodeError::Trailing(self.left));
+        }
+        match self.source.read_exact(&mut [0]) {
+            Ok(()) => Err(DecodeError::Continues),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(()),
+            Err(error) => Err(DecodeError::Io(error)),
+        }
     }
 }
 
@@ -159,6 +166,8 @@ mod tests {
         assert_eq!(reader.u32().unwrap(), 1);
         assert!(matches!(reader.u16(), Err(DecodeError::Truncated { wanted: 2, left: 1 })));
         assert!(matches!(reader.finish(), Err(DecodeError::Trailing(1))));
+        assert!(matches!(Reader::new(&bytes[..], 0).finish(), Err(DecodeError::Continues)));
+        Reader::new(&bytes[..0], 0).finish().unwrap();
 
         let claim = u32::MAX.to_le_bytes();
         let mut reader = Reader::new(&claim[..], 4);

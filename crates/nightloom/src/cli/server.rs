@@ -40,12 +40,7 @@ impl Run {
         let bar = Bar::new("evaluating");
         let request = open(&self.request)?;
         let header = file.try_write(|out| {
-            let progress = |batch: usize, part: f64| {
-                // Batches come one after another; the bar starts anew with each.
-                if batch == 0 {
-                    bar.at(part)
-                }
-            };
+            let progress = |part| bar.at(part);
             server.run(request, key.as_ref(), self.threads.count(), out, &progress).map_err(|source| match source {
                 ServerError::Write(source) => CliError::Read { path: self.output.output.clone(), source },
                 source => CliError::Server { path: self.request.clone(), source },
