@@ -189,7 +189,7 @@ fn masked_error(
     rng: &mut impl CryptoRng,
 ) -> RnsPoly<Eval> {
     let mut error = Zeroizing::new(basis.pool().take(basis.degree()));
-    sample::gaussian(rng, &mut error);
+    sample::gaussian(basis.kernel(), rng, &mut error);
     let mut b = RnsPoly::from_signed(basis, &error).into_eval();
     let mut product = basis.pool().take(basis.degree());
     for limb in 0..basis.len() {

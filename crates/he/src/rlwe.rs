@@ -48,7 +48,7 @@ impl<'a> Encryptor<'a> {
         message.check_fits("encrypt", level)?;
         let basis = params.basis(level);
         let mut error = Zeroizing::new(params.pool().take(params.degree()));
-        sample::gaussian(rng, &mut error);
+        sample::gaussian(basis.kernel(), rng, &mut error);
         let mut c0 = message.reduce_with(&error, basis);
         match self.key {
             EncryptionKey::Secret(secret) => {
@@ -64,7 +64,7 @@ impl<'a> Encryptor<'a> {
                 Ok(Ciphertext::fresh(params, level, message.scale().clone(), c0, c1, Some(seed)))
             }
             EncryptionKey::Public(key) => {
-                sample::gaussian(rng, &mut error);
+                sample::gaussian(basis.kernel(), rng, &mut error);
                 let mut c1 = RnsPoly::from_signed(basis, &error).into_eval();
                 sample::ternary(rng, &mut error);
                 let mut mask = RnsPoly::from_signed(basis, &error).into_eval();

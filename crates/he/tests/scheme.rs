@@ -82,6 +82,20 @@ fn encoding_round_trips_to_rounding_precision() {
     });
 }
 
+/// More than the 1024 bits of the largest `f64`.
+#[test]
+fn long_chains_decode() {
+    for ring in [Ring::Standard, Ring::ConjugateInvariant] {
+        let spec = CkksSpec { ring, log_degree: 6, prime_bits: vec![50; 23], special_bits: vec![] };
+        let params = spec.validate_insecure().unwrap();
+        let encoder = Encoder::new(&params);
+        let values: Vec<f64> = (0..params.slots()).map(|slot| slot as f64 - 7.5).collect();
+        let message = encoder.encode(&values, &Scale::power_of_two(40)).unwrap();
+        let decoded = encoder.decode(&encoder.plaintext(&message, params.top()).unwrap()).unwrap();
+        assert!(Precision::of(&decoded, &values).max_error < 1e-9);
+    }
+}
+
 #[test]
 fn fresh_noise_is_as_stated() {
     for_each_party(|mut party| {

@@ -125,13 +125,18 @@ impl IntegerMatrix {
     }
 
     fn wide_panels(&self) -> Vec<Panel<f64>> {
+        let by_column = ByColumn::new(self);
         let starts = (0..self.columns).step_by(WIDE_PANEL_COLUMNS);
-        starts.map(|start| self.wide_panel(start..(start + WIDE_PANEL_COLUMNS).min(self.columns))).collect()
+        let panel = |start: usize| {
+            let columns = start..(start + WIDE_PANEL_COLUMNS).min(self.columns);
+            self.wide_panel(&by_column.rows(&columns), columns)
+        };
+        starts.map(panel).filter(|panel| !panel.tiles.is_empty()).collect()
     }
 
-    fn wide_panel(&self, columns: Range<usize>) -> Panel<f64> {
+    fn wide_panel(&self, rows: &[u32], columns: Range<usize>) -> Panel<f64> {
         let support = |row| self.part(row, &columns).map(|(column, _)| column as u32).collect();
-        let tiles = self.tile(support, |row, weights, stride| {
+        let tiles = self.tile(rows, support, |row, weights, stride| {
             for (k, (_, entry)) in self.part(row, &columns).enumerate() {
                 weights[k * stride] = f64::from(entry);
             }
@@ -141,32 +146,32 @@ impl IntegerMatrix {
 
     /// Panels as wide as [`MAX_NARROW_NORM`] allows. Two columns are always possible: entries have 16 bits.
     fn narrow_panels(&self) -> Vec<Panel<i32>> {
-        let fits = |columns: &Range<usize>| {
-            (0..self.rows).all(|row| {
-                let norm: u64 = self.part(row, columns).map(|(_, entry)| u64::from(entry.unsigned_abs())).sum();
-                norm <= MAX_NARROW_NORM
-            })
-        };
+        let by_column = ByColumn::new(self);
+        let mut norms = vec![0; self.rows];
         let (mut panels, mut start) = (Vec::new(), 0);
         while start < self.columns {
             // Halving is within a factor two of the widest panel, and every panel is even but the last.
             let mut width = NARROW_PANEL_COLUMNS.min(self.columns - start).next_multiple_of(2);
-            while width > 2 && !fits(&(start..start + width)) {
+            while width > 2 && by_column.largest_norm(start..start + width, &mut norms) > MAX_NARROW_NORM {
                 width = (width / 2).next_multiple_of(2);
             }
-            panels.push(self.narrow_panel(start..(start + width).min(self.columns)));
+            let columns = start..(start + width).min(self.columns);
+            let panel = self.narrow_panel(&by_column.rows(&columns), columns);
+            if !panel.tiles.is_empty() {
+                panels.push(panel);
+            }
             start += width;
         }
         panels
     }
 
-    fn narrow_panel(&self, columns: Range<usize>) -> Panel<i32> {
+    fn narrow_panel(&self, rows: &[u32], columns: Range<usize>) -> Panel<i32> {
         let support = |row| {
             let mut pairs: Vec<u32> = self.part(row, &columns).map(|(column, _)| column as u32 / 2).collect();
             pairs.dedup();
             pairs
         };
-        let tiles = self.tile(support, |row, weights, stride| {
+        let tiles = self.tile(rows, support, |row, weights, stride| {
             let (mut k, mut pair) = (0, None);
             for (column, entry) in self.part(row, &columns) {
                 if pair.is_some_and(|pair| pair != column / 2) {
@@ -182,11 +187,11 @@ impl IntegerMatrix {
     /// Groups rows by their support. `fill` writes a row's weights, which start as zero, at every `stride`-th place.
     fn tile<W: Copy + Default>(
         &self,
+        rows: &[u32],
         support: impl Fn(usize) -> Vec<u32>,
         fill: impl Fn(usize, &mut [W], usize),
     ) -> Vec<Tile<W>> {
-        let rows = (0..self.rows).map(|row| (support(row), row as u32));
-        let mut supports: Vec<(Vec<u32>, u32)> = rows.filter(|(support, _)| !support.is_empty()).collect();
+        let mut supports: Vec<(Vec<u32>, u32)> = rows.iter().map(|row| (support(*row as usize), *row)).collect();
         supports.sort();
         let groups = supports.chunk_by(|a, b| a.0 == b.0).flat_map(|group| {
             let tiles = group.len().div_ceil(TILE_ROWS);
@@ -202,6 +207,59 @@ impl IntegerMatrix {
                 Tile { rows: group.iter().map(|(_, row)| *row).collect(), columns, weights }
             })
             .collect()
+    }
+}
+
+/// The stored entries column by column, so that a panel costs what it holds and not what the matrix does.
+struct ByColumn {
+    /// By column: where its entries start; then their number.
+    starts: Vec<usize>,
+    rows: Vec<u32>,
+    magnitudes: Vec<u32>,
+}
+
+impl ByColumn {
+    fn new(matrix: &IntegerMatrix) -> Self {
+        let mut starts = vec![0; matrix.columns + 1];
+        matrix.indices.iter().for_each(|column| starts[*column as usize + 1] += 1);
+        for column in 0..matrix.columns {
+            starts[column + 1] += starts[column];
+        }
+        let mut next = starts.clone();
+        let (mut rows, mut magnitudes) = (vec![0; matrix.indices.len()], vec![0; matrix.indices.len()]);
+        for row in 0..matrix.rows {
+            for (column, entry) in matrix.row(row) {
+                (rows[next[column]], magnitudes[next[column]]) = (row as u32, entry.unsigned_abs());
+                next[column] += 1;
+            }
+        }
+        Self { starts, rows, magnitudes }
+    }
+
+    fn range(&self, columns: &Range<usize>) -> Range<usize> {
+        let last = self.starts.len() - 1;
+        self.starts[columns.start.min(last)]..self.starts[columns.end.min(last)]
+    }
+
+    /// The rows with entries in these columns, rising.
+    fn rows(&self, columns: &Range<usize>) -> Vec<u32> {
+        let mut rows = self.rows[self.range(columns)].to_vec();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+
+    /// The largest sum of a row's absolute entries in these columns. `norms` has one zero a row, before and after.
+    fn largest_norm(&self, columns: Range<usize>, norms: &mut [u64]) -> u64 {
+        let range = self.range(&columns);
+        let mut largest = 0;
+        for (row, magnitude) in self.rows[range.clone()].iter().zip(&self.magnitudes[range.clone()]) {
+            let norm = &mut norms[*row as usize];
+            *norm += u64::from(*magnitude);
+            largest = largest.max(*norm);
+        }
+        self.rows[range].iter().for_each(|row| norms[*row as usize] = 0);
+        largest
     }
 }
 

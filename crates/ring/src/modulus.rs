@@ -12,6 +12,8 @@ pub struct Modulus {
     reciprocal: f64,
     /// `floor(2^(2b) / p)` with `b` the bits of `p`; only integer code uses it.
     barrett: u64,
+    /// `floor((2^64 - 1) / p)`.
+    wide_reciprocal: u64,
 }
 
 /// Every modulus is below this.
@@ -29,7 +31,7 @@ impl Modulus {
         let p = value as f64;
         let bits = 64 - value.leading_zeros();
         let barrett = ((1u128 << (2 * bits)) / u128::from(value)) as u64;
-        Ok(Self { value, p, reciprocal: 1.0 / p, barrett })
+        Ok(Self { value, p, reciprocal: 1.0 / p, barrett, wide_reciprocal: u64::MAX / value })
     }
 
     /// The prime.
@@ -55,7 +57,9 @@ impl Modulus {
     /// The canonical residue of a value in `0..p`.
     pub fn center(self, value: u64) -> f64 {
         debug_assert!(value < self.value);
-        if value > self.value / 2 { value as f64 - self.p } else { value as f64 }
+        // Branch-free: residues may be secret. All ones if the value is above the middle.
+        let above = ((self.value / 2).wrapping_sub(value) as i64 >> 63) as u64;
+        value.wrapping_sub(self.value & above) as i64 as f64
     }
 
     /// The representative in `0..p` of a canonical residue.
@@ -63,6 +67,17 @@ impl Modulus {
         debug_assert!(residue.abs() <= (self.value / 2) as f64, "{residue} is not canonical modulo {}", self.value);
         // Branch-free: residues may be secret.
         (residue as i64 + ((residue as i64) >> 63 & self.value as i64)) as u64
+    }
+
+    /// The residue in `0..p` of an integer below `2^53` in absolute value, without a branch or a division.
+    pub fn reduce_i64(self, value: i64) -> u64 {
+        debug_assert!(value.unsigned_abs() <= 1 << 53);
+        let (magnitude, negative) = (value.unsigned_abs(), (value >> 63) as u64);
+        // `2^64/p` less the quotient's inverse is below 2, so the estimate is at most 2 too small.
+        let quotient = ((u128::from(magnitude) * u128::from(self.wide_reciprocal)) >> 64) as u64;
+        let r = magnitude - quotient * self.value;
+        let r = self.conditional_subtract(self.conditional_subtract(r));
+        self.conditional_subtract((r ^ negative).wrapping_sub(negative).wrapping_add(self.value & negative))
     }
 
     /// The residue in `0..p` of any integer. Constant time in `value`'s bits is not promised: use on public data.

@@ -251,13 +251,9 @@ impl Encoder {
         let mut poly = plaintext.poly().clone().into_coeff();
         let basis = Arc::clone(poly.basis());
         let kernel = basis.kernel();
-        let mut out = self.params.pool().take_zeroed(self.params.degree());
-        let mut radix = 1.0;
         for digit in 0..basis.len() {
             let current = Zeroizing::new(poly.limb(digit).to_vec());
-            out.iter_mut().zip(&**current).for_each(|(out, digit)| *out += digit * radix);
             let prime = basis.modulus(digit).value();
-            radix *= prime as f64;
             let mut reduced = Zeroizing::new(self.params.pool().take(self.params.degree()));
             for limb in digit + 1..basis.len() {
                 let q = basis.modulus(limb);
@@ -265,6 +261,12 @@ impl Encoder {
                 let inverse = q.center(q.inverse(prime % q.value()));
                 kernel.sub_mul_scalar(q, poly.limb_mut(limb), &reduced, inverse);
             }
+        }
+        // From the highest digit down, so that no power of the primes is formed that the value does not reach.
+        let mut out = self.params.pool().take_zeroed(self.params.degree());
+        for digit in (0..basis.len()).rev() {
+            let prime = basis.modulus(digit).as_f64();
+            out.iter_mut().zip(poly.limb(digit)).for_each(|(out, digit)| *out = *out * prime + digit);
         }
         poly.zeroize();
         out

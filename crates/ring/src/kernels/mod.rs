@@ -81,12 +81,8 @@ pub fn available() -> Vec<&'static dyn Kernel> {
 }
 
 /// The fastest kernel which this processor runs.
-pub(crate) fn fastest() -> &'static dyn Kernel {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(avx2) = avx2::Avx2::detect() {
-        return avx2;
-    }
-    &portable::Portable
+fn fastest() -> &'static dyn Kernel {
+    available().pop().unwrap_or(&portable::Portable)
 }
 
 /// The kernel named by `NIGHTLOOM_KERNEL`, or the fastest one if that is unset or empty.

@@ -24,7 +24,7 @@ fn map1(q: Modulus, a: &mut [f64], f: impl Fn(u64) -> u64) {
 
 /// The representative in `0..p` of an integer below `2^53` in absolute value.
 fn residue(q: Modulus, integer: f64) -> u64 {
-    (integer as i64).rem_euclid(q.value() as i64) as u64
+    q.reduce_i64(integer as i64)
 }
 
 impl Kernel for Portable {
