@@ -12,7 +12,7 @@ use std::error::Error;
 use nightloom::demo::E2DM_ONNX;
 use nightloom::model::{CompileError, CompileOptions, compile};
 use nightloom_compiler::explain::Explanation;
-use nightloom_compiler::plans::throughput::PlanError;
+use nightloom_compiler::plans::select::SelectError;
 
 /// Public, as the tests run the lesson too.
 pub fn main() -> Result<(), Box<dyn Error>> {
@@ -30,7 +30,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     // clear. It differs from the network by the rounding of the weights alone.
     let sample: Vec<f64> = (0..784).map(|pixel| f64::from(pixel % 7 == 0)).collect();
     let network = compiled.network.evaluate(&sample);
-    let program = compiled.plan.program.evaluate(&sample);
+    let program = compiled.plan.program().evaluate(&sample);
     let difference = network.iter().zip(&program).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     println!(
         "\nrounded weights change the outputs by {difference:.1e}; the bound, with noise, is {:.1e}",
@@ -40,8 +40,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     // No value can leave the modulus, whatever the client sends within the range that it must keep to: magnitudes come
     // from intervals, not from samples.
-    let values = compiled.plan.program.evaluate_all(&sample);
-    for (magnitude, value) in compiled.plan.magnitudes.iter().zip(&values) {
+    let values = compiled.plan.program().evaluate_all(&sample);
+    for (magnitude, value) in compiled.plan.magnitudes().iter().zip(&values) {
         let largest = value.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
         assert!(largest <= magnitude * 1.01, "{largest} exceeds {magnitude}");
     }
@@ -57,7 +57,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     // Precision that no parameters of the table can give is refused, with the best that they can.
     let impossible = CompileOptions { precision_bits: 60.0, log_degree: Some(13), ..options.clone() };
     match compile(E2DM_ONNX, &impossible) {
-        Err(CompileError::Plan(error @ PlanError::Precision { .. })) => println!("refused: {error}"),
+        Err(CompileError::Plan(error @ SelectError::Impossible(_))) => println!("refused: {error}"),
         other => return Err(format!("60 bits of precision gave {:?}", other.map(|c| c.client)).into()),
     }
     // And bytes that are no model are an error, never a panic.

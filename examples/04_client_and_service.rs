@@ -14,7 +14,7 @@ use nightloom::model::{CompileOptions, compile};
 use nightloom::samples::{SampleValues, Samples, Scaling};
 use nightloom::server::Server;
 use nightloom::system_rng;
-use nightloom_he::wire::write_relinearization_key;
+use nightloom_he::wire::write_evaluation_keys;
 use nightloom_wire::Writer;
 
 const IMAGES: usize = 64;
@@ -37,8 +37,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let mut rng = system_rng()?;
     let keys = client.generate_keys(&mut rng)?;
     let mut evaluation_keys = Vec::new();
-    let key = keys.evaluation.as_ref().ok_or("this model squares, so it relinearises")?;
-    write_relinearization_key(&mut Writer::new(&mut evaluation_keys), key)?;
+    write_evaluation_keys(&mut Writer::new(&mut evaluation_keys), &keys.evaluation)?;
 
     let images = test_images_from(0, IMAGES)?;
     let features = images.features(&client.spec().input_shape, client.scaling())?;
@@ -70,11 +69,11 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
 /// Everything that the service does, from bytes to bytes.
 fn serve(program: &[u8], evaluation_keys: &[u8], request: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
-    let server = Server::read(program)?;
+    let server = Server::read(program, THREADS)?;
     // A request for another program is refused before anything is computed: it names the program's hash.
     let keys = server.read_evaluation_keys(evaluation_keys)?;
     let mut response = Vec::new();
-    server.run(request, Some(&keys), THREADS, &mut response, &|_| {})?;
+    server.run(request, &keys, &mut response, &|_| {})?;
     Ok(response)
 }
 

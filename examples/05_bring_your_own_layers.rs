@@ -12,7 +12,7 @@ use std::error::Error;
 
 use nightloom::system_rng;
 use nightloom_he::{CkksParams, CkksSpec, Decryptor, Encoder, Encryptor, KeyGenerator, Level, Ring, Scale};
-use nightloom_program::{Executor, Op, Program, Source, ValueId, VerifyError, cost};
+use nightloom_program::{DEFAULT_WEIGHT_BYTES, Executor, Op, Program, Source, ValueId, VerifyError, cost};
 use nightloom_ring::IntegerMatrix;
 
 const CENTRES: [[f64; 4]; 3] = [[0.1, 0.2, 0.3, 0.4], [0.9, 0.8, 0.7, 0.6], [0.5, 0.0, 0.5, 0.0]];
@@ -92,7 +92,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     // Noise and price, before anything is encrypted. The noise of a result depends on the sample, through the derivatives
     // of what follows each operation. See docs/notes/noise.md.
-    let bound = points.iter().map(|point| program.output_bounds(point)[0]).fold(0.0, f64::max);
+    let bound = points.iter().map(|point| program.output_bounds(point, [0])[0].secret_key).fold(0.0, f64::max);
     let seconds = program.total_work().seconds(&cost::REFERENCE, params.degree());
     println!("noise at most {bound:.1e}, about {:.1} ms on the reference machine", seconds * 1e3);
 
@@ -100,7 +100,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let mut rng = system_rng()?;
     let generator = KeyGenerator::new(&params);
     let secret = generator.secret_key(&mut rng);
-    let key = generator.relinearization_key(&secret, &mut rng)?;
+    let keys = generator.evaluation_keys(&secret, &program.evaluation_keys(), &mut rng)?;
     let encoder = Encoder::new(&params);
     let mut batch = Vec::new();
     for axis in 0..4 {
@@ -108,7 +108,8 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         let message = encoder.encode(&column, &program.input_type().scale)?;
         batch.push(Encryptor::symmetric(&secret).encrypt(&message, program.input_type().level, &mut rng)?);
     }
-    let results = Executor::new(&program, Some(&key), 2)?.run(batch, &|_| {})?;
+    let executor = Executor::new(program, 2, DEFAULT_WEIGHT_BYTES)?;
+    let results = executor.run(batch, &keys, &|_| {})?;
     let found = encoder.decode(&Decryptor::new(&secret).decrypt(&results[0])?)?;
     let error = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);
     println!("largest error {error:.1e} in {} slots", found.len());

@@ -1,4 +1,4 @@
-"""The two networks: convolution, square, dense, square, dense.
+"""The networks: convolutions and dense layers with squares between them, some after batch normalisation.
 
 Input [N, 1, 28, 28], pixel/255. Output [N, 10], logits.
 """
@@ -8,10 +8,6 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-
-# Largest |value| before each square over the training images, after `balance`.
-CONVOLUTION_BOUND = 2.0
-HIDDEN_BOUND = 8.0
 
 
 class Square(nn.Module):
@@ -53,41 +49,88 @@ def stack(convolution: nn.Conv2d, hidden_inputs: int, hidden: int) -> nn.Sequent
     )
 
 
+def lola_small() -> nn.Sequential:
+    """LoLa-Small: 5 maps of 13x13 = 845, in the windows of `cryptonets`, and 10.
+
+    A. Brutzkus, O. Elisha, R. Gilad-Bachrach, "Low latency privacy preserving inference", ICML 2019, section 5.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            convolution=nn.Conv2d(1, 5, kernel_size=5, stride=2, padding=1),
+            square1=Square(),
+            flatten=nn.Flatten(),
+            output=nn.Linear(845, 10),
+        )
+    )
+
+
+def mlp() -> nn.Sequential:
+    """784, 128, 128, 10, dense."""
+    return nn.Sequential(
+        OrderedDict(
+            flatten=nn.Flatten(),
+            hidden1=nn.Linear(784, 128),
+            square1=Square(),
+            hidden2=nn.Linear(128, 128),
+            square2=Square(),
+            output=nn.Linear(128, 10),
+        )
+    )
+
+
+def lola() -> nn.Sequential:
+    """LoLA-MNIST of Orion: 5 maps of 14x14 = 980, 100, 10, normalised before each square.
+
+    A. Ebel, K. Garimella, B. Reagen, "Orion: a fully homomorphic encryption framework for deep learning",
+    ASPLOS 2025.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            convolution=nn.Conv2d(1, 5, kernel_size=2, stride=2),
+            norm1=nn.BatchNorm2d(5),
+            square1=Square(),
+            flatten=nn.Flatten(),
+            hidden=nn.Linear(980, 100),
+            norm2=nn.BatchNorm1d(100),
+            square2=Square(),
+            output=nn.Linear(100, 10),
+        )
+    )
+
+
+def lenet() -> nn.Sequential:
+    """LeNet-5 of Orion: 32 maps of 14x14, 64 maps of 7x7 = 3136, 512, 10, normalised before each square.
+
+    Paper: that of `lola`.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            convolution1=nn.Conv2d(1, 32, kernel_size=5, stride=2, padding=2),
+            norm1=nn.BatchNorm2d(32),
+            square1=Square(),
+            convolution2=nn.Conv2d(32, 64, kernel_size=5, stride=2, padding=2),
+            norm2=nn.BatchNorm2d(64),
+            square2=Square(),
+            flatten=nn.Flatten(),
+            hidden=nn.Linear(3136, 512),
+            norm3=nn.BatchNorm1d(512),
+            square3=Square(),
+            output=nn.Linear(512, 10),
+        )
+    )
+
+
 @torch.no_grad()
 def initialise(network: nn.Sequential, images: Tensor) -> None:
-    """Draws the weights so that the values before both squares have deviation 1 on `images`.
+    """Draws the weights so that the values before all squares have deviation 1 on `images`.
 
     The outputs start near zero. Without this the squares make the first gradients explode.
     """
     values = images
     for layer in network:
-        if hasattr(layer, "weight"):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.bias.zero_()
             layer.weight.normal_(0, 1 / math.sqrt(layer.weight[0].numel()))
             layer.weight.div_(layer(values).std())
         values = layer(values)
     network.output.weight.mul_(0.1)
-
-
-@torch.no_grad()
-def balance(network: nn.Sequential, images: Tensor) -> None:
-    """Rescales maps and hidden units so that none stands out, without changing the function.
-
-    A unit multiplied by `s` before its square is undone by `1/s^2` after it. Each map is brought to
-    |value| <= CONVOLUTION_BOUND and each hidden unit to <= HIDDEN_BOUND on `images`. Ciphertexts carry one
-    scale for all units, so one unit with a wide range would cost all the others precision.
-    """
-    network.double()
-    maps = network.convolution(images.double()).abs().amax(dim=(0, 2, 3))
-    rescale(network.convolution, network.hidden, CONVOLUTION_BOUND / maps)
-    units = network[:4](images.double()).abs().amax(dim=0)
-    rescale(network.hidden, network.output, HIDDEN_BOUND / units)
-    network.float()
-
-
-def rescale(before: nn.Module, after: nn.Linear, factors: Tensor) -> None:
-    """Multiplies the outputs of `before` by `factors`, one each, and undoes it in `after`, behind the square."""
-    before.weight.mul_(factors.reshape(-1, *[1] * (before.weight.dim() - 1)))
-    before.bias.mul_(factors)
-    inputs_per_factor = after.in_features // len(factors)
-    after.weight.div_(factors.square().repeat_interleave(inputs_per_factor))

@@ -62,6 +62,14 @@ class Suite:
     bench: str
     rounds: int
     sides: tuple[Side, ...]
+    network: str | None = None
+
+    def bench_arguments(self) -> list[str]:
+        network = ["--network", self.network] if self.network else []
+        return ["bench", self.bench, *network, "--threads", "1", "--json"]
+
+    def rows(self, rounds: list[report.Round]) -> list[report.Row]:
+        return report.network_rows(self.network, rounds) if self.network else report.primitive_rows(rounds)
 
 
 SUITES = {
@@ -82,6 +90,7 @@ SUITES = {
             PythonSide("SEAL, CryptoNets", install.SEAL, "seal_cryptonets"),
             PythonSide("Lattigo, CryptoNets", install.LATTIGO, "lattigo_cryptonets"),
         ),
+        network="cryptonets",
     ),
     "tenseal": Suite(
         "throughput",
@@ -90,10 +99,9 @@ SUITES = {
             PythonSide("TenSEAL, one image", install.TENSEAL, "tenseal_e2dm"),
             PythonSide("TenSEAL, batch", install.TENSEAL, "tenseal_e2dm", ("--batch",), once=True),
         ),
+        network="e2dm",
     ),
 }
-
-NETWORKS = {"throughput": "cryptonets", "tenseal": "e2dm"}
 
 
 class SideFailed(Exception):
@@ -121,8 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         suite = SUITES[name]
         commands: list[tuple[str, list[str], bool]] = []
         if nightloom:
-            bench = [str(nightloom), "bench", suite.bench, "--threads", "1", "--json"]
-            commands.append((report.OURS, bench, False))
+            commands.append((report.OURS, [str(nightloom), *suite.bench_arguments()], False))
         for side in suite.sides:
             _progress(f"{side.label}: installing")
             try:
@@ -136,33 +143,29 @@ def main(arguments: list[str] | None = None) -> int:
         for document in (document for round_ in rounds for document in round_):
             machine = machine or document.get("machine", {})
             versions[document.get("library", report.OURS)] = document["version"]
-        suite_rows = (
-            report.network_rows(name, NETWORKS[name], rounds)
-            if name in NETWORKS
-            else report.primitive_rows(name, rounds)
-        )
+        suite_rows = suite.rows(rounds)
         rows += suite_rows
         sections.append(report.markdown(name, suite_rows))
 
     text = "\n".join([_heading(machine, versions, other_cores, options), *sections, _missing(missing)])
-    print(text)
+    as_json = json.dumps(
+        {
+            "date": _today(),
+            "machine": machine,
+            "threads": 1,
+            "versions": versions,
+            "other_cores": other_cores,
+            "not_measured": missing,
+            **report.json_lists(rows),
+            "rounds": results,
+        },
+        indent=1,
+    )
+    print(as_json if options.json else text)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(text)
-        options.out.with_suffix(".json").write_text(
-            json.dumps(
-                {
-                    "date": _today(),
-                    "machine": machine,
-                    "versions": versions,
-                    "other_cores": other_cores,
-                    "not_measured": missing,
-                    "ratios": [row.to_json() for row in rows],
-                    "rounds": results,
-                },
-                indent=1,
-            )
-        )
+        options.out.with_suffix(".json").write_text(as_json)
     return 1 if any(name.startswith(report.OURS) for name in missing) else 0
 
 
@@ -181,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rounds", type=_positive, help="alternations of the sides (default: ntt 7, ckks 3, throughput 1, tenseal 3)"
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of Markdown tables")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="also write FILE.md, and FILE.json beside it")
     parser.add_argument("--nightloom", type=Path, metavar="BINARY", help="use this executable instead of building one")
     return parser
@@ -233,7 +237,9 @@ def _run_side(command: list[str], *, own: bool) -> dict:
         raise SideFailed(f"ended with status {result.returncode}: {lines[-1].strip()}")
     try:
         document = json.loads(result.stdout)
-        document["suite"], document["version"], document["results"]
+        document["suite"], document["version"]
+        if not document.keys() & {"ntt", "ops", "network"}:
+            raise ValueError("it holds no measurement")
     except (ValueError, KeyError, TypeError) as error:
         raise SideFailed(f"its output is not a bench result: {error}") from error
     return document

@@ -13,6 +13,7 @@ import numpy as np
 
 from side_by_side import network
 from side_by_side.lattigo import VERSION, Lattigo, run_in_thread
+from side_by_side.parameters import report
 
 LOG_DEGREE = 13
 LOG_SCALE = 30
@@ -20,7 +21,7 @@ WEIGHT_BITS = 10
 
 
 def classify(model: network.Network) -> dict:
-    """Encrypts, classifies and decrypts one batch; one result of the throughput suite."""
+    """Encrypts, classifies and decrypts one batch; what `nightloom bench throughput` reports, as far as it applies."""
     start = perf_counter()
     scheme = Lattigo("conjugate-invariant", LOG_DEGREE, [50] * 3, [50], LOG_SCALE)
     keygen_s = perf_counter() - start
@@ -90,15 +91,15 @@ def classify(model: network.Network) -> dict:
         "evaluate_s": evaluate_s,
         "decrypt_s": decrypt_s,
         # getrusage counts KiB on Linux.
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         **network.agreement(model, inputs, labels, logits),
     }
 
 
 def main() -> None:
     result = classify(network.load("cryptonets"))
-    row = {"library": "Lattigo", "network": "cryptonets", "degree": 1 << LOG_DEGREE, "security_bits": 128, **result}
-    print(json.dumps({"suite": "throughput", "library": "Lattigo", "version": VERSION, "threads": 1, "results": [row]}))
+    job = {"network": "cryptonets", "degree": 1 << LOG_DEGREE, "security_bits": 128, **result}
+    print(json.dumps(report("throughput", "Lattigo", VERSION, **job)))
 
 
 if __name__ == "__main__":

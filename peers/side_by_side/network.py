@@ -174,10 +174,10 @@ def agreement(network: Network, inputs: np.ndarray, labels: np.ndarray | None, l
     Raises `RuntimeError` if fewer than 98 % of the images keep their class: the peer would then not have done the job.
     """
     clear = network.evaluate(inputs)
-    same_class = float((logits.argmax(axis=1) == clear.argmax(axis=1)).mean())
-    if same_class < 0.98:
-        raise RuntimeError(f"{network.name}: only {same_class:.1%} of the images keep their class")
-    result = {"max_error": float(np.abs(logits - clear).max()), "same_class": same_class}
+    agreeing = float((logits.argmax(axis=1) == clear.argmax(axis=1)).mean())
+    if agreeing < 0.98:
+        raise RuntimeError(f"{network.name}: only {agreeing:.1%} of the images keep their class")
+    result = {"max_error": float(np.abs(logits - clear).max()), "agreement": agreeing}
     if network.trained and labels is not None:
         result["accuracy"] = float((logits.argmax(axis=1) == labels).mean())
     return result

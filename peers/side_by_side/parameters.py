@@ -29,20 +29,18 @@ PARAMETER_SETS = (
 LOG_SCALE = 40
 
 
-def row(library: str, op: str, ring: str, degree: int, limbs: int, special: int, prime_bits: int, timing: dict) -> dict:
-    """One result in the form of `nightloom bench --json`, with the library's name added."""
+def row(op: str, parameters: ParameterSet, special: int, prime_bits: int, timing: dict) -> dict:
+    """One row of `ops`, as in `nightloom bench ckks --json`; `special` is what the library really has."""
     return {
-        "library": library,
-        "op": op,
-        "ring": ring,
-        "degree": degree,
-        "limbs": limbs,
+        "degree": parameters.degree,
+        "limbs": parameters.limbs,
         "special": special,
         "prime_bits": prime_bits,
+        "op": op,
         **timing,
     }
 
 
-def report(suite: str, library: str, version: str, results: list[dict]) -> dict:
-    """The one JSON object that a peer's process prints."""
-    return {"suite": suite, "library": library, "version": version, "threads": 1, "results": results}
+def report(suite: str, library: str, version: str, **content: object) -> dict:
+    """The one JSON object that a peer's process prints: that of `nightloom bench --json`, and the library's name."""
+    return {"suite": suite, "library": library, "version": version, "threads": 1, **content}

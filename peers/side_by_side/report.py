@@ -6,7 +6,7 @@ the median over the rounds and its range.
 """
 
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 OURS = "Nightloom"
 
@@ -26,47 +26,44 @@ class Ratio:
 class Row:
     """One operation: what it is, Nightloom's time (if it has it), and the peers'."""
 
-    suite: str
     operation: str
     parameters: str
+    # The list of the JSON object that the operation belongs to, and Nightloom's fields that say what was done.
+    list: str
+    job: dict
     ours: float | None
     peers: tuple[Ratio, ...]
-
-    def to_json(self) -> dict:
-        return asdict(self)
 
 
 # Operations that some library offers only as one, or divides elsewhere: for the others, the sum of the two.
 SUMS = {
+    "encode_encrypt": ("encode", "encrypt"),
     "encode_encrypt_symmetric": ("encode", "encrypt_symmetric"),
-    "encode_encrypt_public": ("encode", "encrypt_public"),
     "multiply_relinearize": ("multiply", "relinearize"),
     "decrypt_decode": ("decrypt", "decode"),
 }
 
-# Not comparable alone. Peers transform a message when they encode it, Nightloom when it encrypts it.
-PARTS = {"encode", "encrypt_symmetric", "encrypt_public", "decrypt", "decode"}
-
-# Nightloom's `decrypt` is measured with the decoding.
-OWN_NAMES = {"decrypt": "decrypt_decode"}
+# The lists of the suites `ntt` and `ckks`, as `nightloom bench --json` names them, and what a table adds to a row.
+LISTS = {"ntt": "", "ops": "", "ops_conjugate_invariant": ", conjugate-invariant"}
 
 # A round is a list of JSON objects, one from each side that ran.
 Round = list[dict]
 
 
-def primitive_rows(suite: str, rounds: list[Round]) -> list[Row]:
-    """Rows of the suites `ntt` and `ckks`: nanoseconds of one operation."""
+def primitive_rows(rounds: list[Round]) -> list[Row]:
+    """Rows of the suites `ntt` and `ckks`, in the unit of the suite (`UNITS`)."""
     tables = [_times(round_) for round_ in rounds]
-    keys = list(dict.fromkeys(key for table in tables for key in table if key[0] not in PARTS))
-    # A ring in which Nightloom measured nothing would only be clutter; without Nightloom, everything is news.
-    own_rings = {ring for table in tables for (_, ring, _, _), sides in table.items() if OURS in sides}
-    if own_rings:
-        keys = [key for key in keys if key[1] in own_rings]
+    jobs = {key: job for round_ in rounds for document in round_ for key, job in _jobs(document).items()}
+    keys = list(dict.fromkeys(key for table in tables for key in table))
+    # A list in which Nightloom measured nothing would only be clutter; without Nightloom, everything is news.
+    own_lists = {name for table in tables for (name, *_), sides in table.items() if OURS in sides}
+    if own_lists:
+        keys = [key for key in keys if key[0] in own_lists]
 
     def position(key: tuple) -> tuple:
-        _, ring, degree, limbs = key
+        name, _, degree, limbs = key
         unmatched = not any(OURS in table.get(key, {}) for table in tables)
-        return ring != "standard", ring, unmatched, degree, limbs
+        return list(LISTS).index(name), unmatched, degree, limbs
 
     rows = []
     for key in sorted(keys, key=position):
@@ -75,40 +72,73 @@ def primitive_rows(suite: str, rounds: list[Round]) -> list[Row]:
         if not peers:
             continue
         ours = [table[key][OURS] for table in tables if OURS in table.get(key, {})]
-        op, ring, degree, limbs = key
-        ring_note = "" if ring == "standard" else f", {ring}"
-        limbs_note = "" if suite == "ntt" else f", {limbs} limbs"
+        name, op, degree, limbs = key
+        limbs_note = "" if name == "ntt" else f", {limbs} limbs"
         rows.append(
-            Row(suite, op, f"{degree}{limbs_note}{ring_note}", statistics.median(ours) if ours else None, peers)
+            Row(
+                operation=op,
+                parameters=f"{degree}{limbs_note}{LISTS[name]}",
+                list=name,
+                job=jobs.get((name, degree, limbs), {}),
+                ours=statistics.median(ours) if ours else None,
+                peers=peers,
+            )
         )
     return rows
 
 
 def _times(round_: Round) -> dict[tuple, dict[str, float]]:
-    """Per (op, ring, degree, limbs), the median time of every side."""
+    """Per (list, op, degree, limbs), the median time of every side."""
     table: dict[tuple, dict[str, float]] = {}
     for document in round_:
-        own = "library" not in document
-        for result in document["results"]:
-            if own:
-                side = OURS
-            elif document["suite"] == "ring":
-                # Peers of the transform come in several prime sizes.
-                side = f"{result['library']}, {result['prime_bits']}-bit"
-            else:
-                side = result["library"]
-            op = OWN_NAMES.get(result["op"], result["op"]) if own else result["op"]
-            key = (op, result["ring"], result["degree"], result["limbs"])
-            table.setdefault(key, {}).setdefault(side, result["median_ns"])
+        for name in LISTS:
+            for entry in document.get(name, []):
+                side = _side(document, name, entry)
+                for op, time in _operations(entry).items():
+                    key = (name, op, entry["degree"], entry.get("limbs", 1))
+                    if side:
+                        table.setdefault(key, {})[side] = time
     for whole, (first, second) in SUMS.items():
-        for op, *rest in list(table):
+        for name, op, *rest in list(table):
             if op != first:
                 continue
-            second_times = table.get((second, *rest), {})
-            for side, time in table[(first, *rest)].items():
+            second_times = table.get((name, second, *rest), {})
+            for side, time in table[(name, first, *rest)].items():
                 if side in second_times:
-                    table.setdefault((whole, *rest), {}).setdefault(side, time + second_times[side])
+                    # A side that offers the whole as one keeps that time.
+                    table.setdefault((name, whole, *rest), {}).setdefault(side, time + second_times[side])
     return table
+
+
+def _side(document: dict, name: str, entry: dict) -> str | None:
+    """Who made an entry; `None` for those of Nightloom's kernels that were not selected."""
+    if "library" not in document:
+        return OURS if entry.get("kernel") in (None, document["kernel"]) else None
+    if name == "ntt":
+        # One library has several word and prime sizes.
+        return f"{document['library']} {entry['kernel']}, {entry['prime_bits']}-bit"
+    return document["library"]
+
+
+def _operations(entry: dict) -> dict[str, float]:
+    """The operations of one entry with their median times."""
+    if "op" in entry:
+        return {entry["op"]: entry["ms"]}
+    return {op: entry[f"{op}_us"] for op in TRANSFORMS if f"{op}_us" in entry}
+
+
+TRANSFORMS = ("forward", "inverse", "inverse_unnormalised")
+
+
+def _jobs(document: dict) -> dict[tuple, dict]:
+    """Per (list, degree, limbs), the fields by which Nightloom says what it did."""
+    fields = ("degree", "limbs", "special", "kernel", "prime_bits")
+    return {
+        (name, entry["degree"], entry.get("limbs", 1)): {field: entry[field] for field in fields if field in entry}
+        for name in LISTS
+        for entry in document.get(name, [])
+        if _side(document, name, entry) == OURS
+    }
 
 
 def _ratio(peer: str, key: tuple, tables: list[dict]) -> Ratio:
@@ -132,7 +162,7 @@ STEPS = {
 }
 
 
-def network_rows(suite: str, network: str, rounds: list[Round]) -> list[Row]:
+def network_rows(network: str, rounds: list[Round]) -> list[Row]:
     """Rows of the suites `throughput` and `tenseal`: seconds of one image, in the steps of a classification.
 
     A batch is compared with a batch and a single image with a single image, never one with the other.
@@ -145,12 +175,11 @@ def network_rows(suite: str, network: str, rounds: list[Round]) -> list[Row]:
             for round_ in rounds:
                 table: dict[str, float] = {}
                 for document in round_:
-                    for result in document["results"]:
-                        if result["network"] != network or (result["images"] > 1) != batched:
-                            continue
-                        side = result.get("library", OURS)
-                        images[side] = result["images"]
-                        table[side] = sum(result.get(f"{part}_s", 0.0) for part in parts) / result["images"]
+                    if document["network"] != network or (document["images"] > 1) != batched:
+                        continue
+                    side = document.get("library", OURS)
+                    images[side] = document["images"]
+                    table[side] = sum(document.get(f"{part}_s", 0.0) for part in parts) / document["images"]
                 tables.append({step: table})
             sides = list(dict.fromkeys(side for table in tables for side in table[step]))
             peers = tuple(_ratio(side, step, tables) for side in sides if side != OURS)
@@ -158,14 +187,53 @@ def network_rows(suite: str, network: str, rounds: list[Round]) -> list[Row]:
                 continue
             ours = [table[step][OURS] for table in tables if OURS in table[step]]
             sizes = ", ".join(f"{side} {count}" for side, count in images.items())
-            kind = f"a batch ({sizes})" if batched else "one image"
             rows.append(
-                Row(suite, f"{step}, per image", f"{network}, {kind}", statistics.median(ours) if ours else None, peers)
+                Row(
+                    operation=f"{step}, per image",
+                    parameters=f"{network}, " + (f"a batch ({sizes})" if batched else "one image"),
+                    list="networks",
+                    job={"network": network, "batch": batched, "step": step},
+                    ours=statistics.median(ours) if ours else None,
+                    peers=peers,
+                )
             )
     return rows
 
 
-UNITS = {"ntt": 1e-9, "ckks": 1e-9, "throughput": 1.0, "tenseal": 1.0}
+def json_lists(rows: list[Row]) -> dict[str, list[dict]]:
+    """The lists of `nightloom bench --json`: Nightloom's times, and beside them a peer's name, its times and `ratio`.
+
+    A row of `ntt` holds both transforms; its `ratio` is that of the forward one. What only one side does has no row.
+    """
+    lists: dict[str, list[dict]] = {}
+    transforms: dict[tuple, dict] = {}
+    for row in rows:
+        for peer in row.peers:
+            if peer.ratio is None:
+                continue
+            entries = lists.setdefault(row.list, [])
+            ratios = {"ratio": peer.ratio, "lowest_ratio": peer.lowest, "highest_ratio": peer.highest}
+            if row.list == "ntt":
+                op = row.operation
+                key = (row.job["degree"], peer.peer)
+                if key not in transforms:
+                    transforms[key] = {**row.job, "peer": peer.peer}
+                    entries.append(transforms[key])
+                prefix = "" if op == "forward" else f"{op}_"
+                transforms[key] |= {f"{op}_us": row.ours, f"peer_{op}_us": peer.time}
+                transforms[key] |= {prefix + name: value for name, value in ratios.items()}
+            elif row.list == "networks":
+                entries.append(
+                    {**row.job, "image_s": row.ours, "peer": peer.peer, "peer_image_s": peer.time, **ratios}
+                )
+            else:
+                times = {"ms": row.ours, "peer": peer.peer, "peer_ms": peer.time}
+                entries.append({**row.job, "op": row.operation, **times, **ratios})
+    return lists
+
+
+# Seconds in the unit of a suite's times.
+UNITS = {"ntt": 1e-6, "ckks": 1e-3, "throughput": 1.0, "tenseal": 1.0}
 
 TITLES = {
     "ntt": "Negacyclic NTT, one limb",
@@ -177,15 +245,16 @@ TITLES = {
 NOTES = {
     "ntt": (
         "Nightloom's prime has 50 bits. A 30-bit limb carries 30 bits, so five of them do the work of three 50-bit "
-        "ones. `ntt_inverse` includes the division by the degree on all sides; `ntt_inverse_unnormalised` leaves it "
-        "out, as tfhe-ntt's callers may."
+        "ones. `inverse` includes the division by the degree on all sides; `inverse_unnormalised` leaves it out, as "
+        "tfhe-ntt's callers may."
     ),
     "ckks": (
         "Same degree and same number of primes in the ciphertext modulus, at the top level. Special primes (P): "
-        "Nightloom, OpenFHE and Lattigo 1, 2 and 3; SEAL always 1. A joint operation (`encode_encrypt_public`) is the "
-        "sum of the two for a library that offers both apart. A row without Nightloom's time is an operation that "
-        "`nightloom bench ckks` does not measure. Nightloom writes into fresh results; the peers work in place where "
-        "they can."
+        "Nightloom, OpenFHE and Lattigo 1, 2 and 3; SEAL always 1. `encrypt` is with the public key. Nightloom "
+        "transforms a message when it encrypts it, the peers when they encode it, which `encode_encrypt` counts once "
+        "on all sides. A joint operation is the sum of the two for a library that offers both apart. A row without "
+        "Nightloom's time is an operation that `nightloom bench ckks` does not measure. Nightloom writes into fresh "
+        "results; the peers work in place where they can."
     ),
     "throughput": (
         "One image in a slot; degree 8192, three 50-bit primes and one special on all sides. SEAL has 4096 slots, the "

@@ -15,6 +15,7 @@ import numpy as np
 import seal
 
 from side_by_side import network
+from side_by_side.parameters import report
 
 DEGREE = 8192
 PRIME_BITS = [50] * 4
@@ -62,7 +63,7 @@ class Weights:
 
 
 def classify(model: network.Network) -> dict:
-    """Encrypts, classifies and decrypts one batch; one result of the throughput suite."""
+    """Encrypts, classifies and decrypts one batch; what `nightloom bench throughput` reports, as far as it applies."""
     count = DEGREE // 2
     inputs, labels = network.images(count)
     start = perf_counter()
@@ -130,19 +131,15 @@ def classify(model: network.Network) -> dict:
         "evaluate_s": evaluate_s,
         "decrypt_s": decrypt_s,
         # getrusage counts KiB on Linux.
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         **network.agreement(model, inputs, labels, logits),
     }
 
 
 def main() -> None:
     result = classify(network.load("cryptonets"))
-    row = {"library": "SEAL", "network": "cryptonets", "degree": DEGREE, "security_bits": 128, **result}
-    print(
-        json.dumps(
-            {"suite": "throughput", "library": "SEAL", "version": seal.__version__, "threads": 1, "results": [row]}
-        )
-    )
+    job = {"network": "cryptonets", "degree": DEGREE, "security_bits": 128, **result}
+    print(json.dumps(report("throughput", "SEAL", seal.__version__, **job)))
 
 
 if __name__ == "__main__":

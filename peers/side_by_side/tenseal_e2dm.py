@@ -14,6 +14,7 @@ import numpy as np
 import tenseal
 
 from side_by_side import network
+from side_by_side.parameters import report
 
 DEGREE = 8192
 PRIME_BITS = [31] + [26] * 6 + [31]
@@ -137,12 +138,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = network.load("e2dm")
     result = batch(model) if arguments.batch else single(model)
-    row = {"library": "TenSEAL", "network": "e2dm", "degree": DEGREE, "security_bits": 128, **result}
-    print(
-        json.dumps(
-            {"suite": "throughput", "library": "TenSEAL", "version": version("tenseal"), "threads": 1, "results": [row]}
-        )
-    )
+    job = {"network": "e2dm", "degree": DEGREE, "security_bits": 128, **result}
+    print(json.dumps(report("throughput", "TenSEAL", version("tenseal"), **job)))
 
 
 if __name__ == "__main__":

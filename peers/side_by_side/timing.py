@@ -22,7 +22,7 @@ def measure(operation: Callable[[Any], Any], prepare: Callable[[], Any] | None =
     With `prepare`, every call gets a fresh input, made before the clock starts, so that an operation may
     work in place. Without it, the operation gets `None`.
 
-    Returns `median_ns` and `min_ns` of one operation, and the number of `runs`.
+    Returns the median `ms` and the fastest `min_ms` of one operation, in milliseconds, and the number of `runs`.
     """
 
     def run(repetitions: int) -> int:
@@ -46,4 +46,4 @@ def measure(operation: Callable[[Any], Any], prepare: Callable[[], Any] | None =
     finally:
         gc.enable()
     times.sort()
-    return {"median_ns": times[len(times) // 2], "min_ns": times[0], "runs": len(times)}
+    return {"ms": times[len(times) // 2] / 1e6, "min_ms": times[0] / 1e6, "runs": len(times)}

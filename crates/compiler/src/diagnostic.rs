@@ -153,6 +153,14 @@ pub enum Problem {
         /// The axis, the batch being 0.
         axis: usize,
     },
+    /// The input has too many features, or none.
+    #[error("input '{name}': {error}")]
+    InputShape {
+        /// Name of the input.
+        name: String,
+        /// What is wrong with its shape.
+        error: ShapeError,
+    },
     /// The operator is no polynomial.
     #[error("{op} is not polynomial, so it cannot be computed on encrypted values")]
     NotPolynomial {
@@ -229,9 +237,14 @@ pub enum Problem {
         /// Its value.
         value: i64,
     },
-    /// A tensor with too many elements.
-    #[error("a tensor would have more than {limit} elements")]
+    /// Constants, or a length, with too many elements.
+    #[error(
+        "computing constants up to here gives {} elements, the limit is {limit}",
+        found.map_or("an unknown number of".to_owned(), |found| found.to_string())
+    )]
     TooLarge {
+        /// How many there would be, if that can be told.
+        found: Option<usize>,
         /// Largest number of elements.
         limit: usize,
     },
@@ -282,12 +295,20 @@ pub enum Problem {
         /// What it said.
         reason: String,
     },
-    /// A matrix with more entries than can be evaluated.
-    #[error("merging the linear layers gives a matrix of {rows} rows with more than {limit} entries")]
+    /// Matrices with more entries than can be evaluated.
+    #[error("merging the linear layers up to here gives matrices with {found} entries or more, the limit is {limit}")]
     MatrixTooLarge {
-        /// Rows.
-        rows: usize,
+        /// Nonzero entries when it was given up.
+        found: usize,
         /// Largest number of nonzero entries.
+        limit: usize,
+    },
+    /// Matrices whose products take too long.
+    #[error("merging the linear layers up to here takes {found} multiplications or more, the limit is {limit}")]
+    MergingTooLong {
+        /// Multiplications when it was given up.
+        found: usize,
+        /// Largest number.
         limit: usize,
     },
     /// The output, or a factor of a product, is the same for every input.
@@ -361,7 +382,13 @@ impl Problem {
             Problem::PadMode { .. } => "pad with a constant",
             Problem::Inference { .. } => "check the file with onnx.checker, and export with a dynamic batch axis",
             Problem::ConstantResult => "check the weights: a layer may multiply by zero",
-            Problem::TooLarge { .. } | Problem::MatrixTooLarge { .. } => "make the layers smaller",
+            Problem::TooLarge { .. }
+            | Problem::MatrixTooLarge { .. }
+            | Problem::MergingTooLong { .. }
+            | Problem::InputShape { .. }
+            | Problem::Shape(ShapeError::TooLarge { .. } | ShapeError::Total { .. }) => {
+                "make the layers smaller: networks of this size are beyond encrypted evaluation"
+            }
             Problem::Attribute { .. } | Problem::Shape(_) | Problem::ReaderPanicked { .. } => {
                 "check the file with onnx.checker"
             }

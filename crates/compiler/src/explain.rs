@@ -7,12 +7,16 @@ use nightloom_program::cost::REFERENCE;
 use nightloom_program::{Op, Program};
 use serde::Serialize;
 
-use crate::network::{Network, Stage};
-use crate::plans::throughput::Plan;
+use crate::network::{Network, Stage, ValueId};
+use crate::plans::Plan;
+use crate::plans::select::{self, Candidate, Goal};
+use crate::plans::throughput::Options;
 
 /// A program in numbers. Sizes are bytes, times seconds of one thread of the reference machine (docs/benchmarks).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
+    /// `throughput` or `latency`.
+    pub plan: &'static str,
     /// Shape of one sample.
     pub input_shape: Vec<usize>,
     /// Shape of one result.
@@ -33,6 +37,8 @@ pub struct Explanation {
     pub predicted_seconds: f64,
     /// Bound on the outputs' difference from the model.
     pub error_bound: f64,
+    /// The same for requests encrypted with the public key.
+    pub error_bound_public_key: f64,
     /// Typical largest output.
     pub output_magnitude: f64,
     /// Bits between the two.
@@ -63,8 +69,10 @@ pub struct Parameters {
     pub ring: String,
     /// Its degree.
     pub degree: usize,
-    /// Samples in a batch.
+    /// Slots of a ciphertext.
     pub slots: usize,
+    /// Samples of a batch.
+    pub samples: usize,
     /// Primes of a fresh ciphertext, in bits.
     pub prime_bits: Vec<u32>,
     /// Special primes, in bits.
@@ -111,6 +119,8 @@ pub struct Sizes {
     pub response: u64,
     /// The evaluation keys.
     pub evaluation_keys: u64,
+    /// Number of rotations that have a key.
+    pub rotations: usize,
     /// A request, per sample of a full batch.
     pub request_per_sample: f64,
     /// A response, per sample of a full batch.
@@ -120,8 +130,9 @@ pub struct Sizes {
 impl Explanation {
     /// Explains a plan of a network.
     pub fn new(network: &Network, plan: &Plan) -> Self {
-        let program = &plan.program;
+        let program = plan.program();
         Self {
+            plan: plan.name(),
             input_shape: network.input_shape().to_vec(),
             output_shape: network.output_shape().to_vec(),
             notes: network.notes().iter().map(ToString::to_string).collect(),
@@ -130,17 +141,18 @@ impl Explanation {
             parameters: parameters(program),
             operations: (0..program.ops().len()).map(|op| operation(plan, op)).collect(),
             sizes: sizes(program),
-            predicted_seconds: plan.seconds,
-            error_bound: plan.error_bound,
-            output_magnitude: plan.output_magnitude,
+            predicted_seconds: plan.seconds(),
+            error_bound: plan.error_bound().secret_key,
+            error_bound_public_key: plan.error_bound().public_key,
+            output_magnitude: plan.output_magnitude(),
             precision_bits: plan.precision_bits(),
         }
     }
 }
 
 fn layers(network: &Network, plan: &Plan) -> Vec<Layer> {
-    let magnitude = |name: &str| {
-        let of_layer = plan.program.names().iter().zip(&plan.magnitudes).filter(|(layer, _)| *layer == name);
+    let magnitude = |value: ValueId| {
+        let of_layer = plan.values().iter().zip(plan.magnitudes()).filter(|(computed, _)| **computed == value);
         of_layer.map(|(_, magnitude)| *magnitude).fold(0.0, f64::max)
     };
     let layer = |(index, stage): (usize, &Stage)| {
@@ -150,8 +162,9 @@ fn layers(network: &Network, plan: &Plan) -> Vec<Layer> {
             Stage::Multiply { .. } => ("multiply", 0),
         };
         let inputs = stage.sources().iter().map(|source| network.length(*source)).sum();
-        let outputs = network.length(crate::network::ValueId::of_stage(index));
-        Layer { name: stage.name().to_owned(), kind, inputs, outputs, weights, magnitude: magnitude(stage.name()) }
+        let value = ValueId::of_stage(index);
+        let (outputs, magnitude) = (network.length(value), magnitude(value));
+        Layer { name: stage.name().to_owned(), kind, inputs, outputs, weights, magnitude }
     };
     network.stages().iter().enumerate().map(layer).collect()
 }
@@ -166,6 +179,7 @@ fn parameters(program: &Program) -> Parameters {
         },
         degree: params.degree(),
         slots: params.slots(),
+        samples: program.capacity(),
         prime_bits: spec.prime_bits.clone(),
         special_bits: spec.special_bits.clone(),
         log_qp: params.log_qp(),
@@ -175,7 +189,7 @@ fn parameters(program: &Program) -> Parameters {
 }
 
 fn operation(plan: &Plan, op: usize) -> Operation {
-    let program = &plan.program;
+    let program = plan.program();
     let result = &program.types()[op];
     let weight_bits = match &program.ops()[op] {
         Op::Linear { matrix, .. } => {
@@ -198,19 +212,19 @@ fn operation(plan: &Plan, op: usize) -> Operation {
 }
 
 fn sizes(program: &Program) -> Sizes {
-    use nightloom_he::wire::relinearization_key_bytes;
-    use nightloom_program::wire::{request_ciphertext_bytes, response_ciphertext_bytes};
-    let params = program.params();
-    let (input, output) = (program.input_type(), program.output_type());
+    use nightloom_he::wire::evaluation_keys_bytes;
+    use nightloom_program::wire::{request_ciphertext_bytes, result_bytes};
+    let (params, input) = (program.params(), program.input_type());
     let request_ciphertext = request_ciphertext_bytes(params, input.level, &input.scale);
     let request = request_ciphertext * input.features as u64;
-    let response = response_ciphertext_bytes(params, output.level, &output.scale) * output.features as u64;
-    let per_sample = |bytes: u64| bytes as f64 / params.slots() as f64;
+    let response = result_bytes(program) * program.output_type().features as u64;
+    let per_sample = |bytes: u64| bytes as f64 / program.capacity() as f64;
     Sizes {
         request_ciphertext,
         request,
         response,
-        evaluation_keys: if program.relinearizes() { relinearization_key_bytes(params) } else { 0 },
+        evaluation_keys: evaluation_keys_bytes(params, &program.evaluation_keys()),
+        rotations: program.rotations().len(),
         request_per_sample: per_sample(request),
         response_per_sample: per_sample(response),
     }
@@ -232,10 +246,12 @@ impl fmt::Display for Explanation {
         let joined = |bits: &[u32]| bits.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
         writeln!(
             f,
-            "\nCKKS     {} ring of degree {}, {} samples a batch\n         primes {} + special {} = {:.1} bits",
+            "\nPlan     {}\nCKKS     {} ring of degree {}, {} slots, {} samples a batch\n         primes {} + special {} = {:.1} bits",
+            self.plan,
             p.ring,
             p.degree,
             p.slots,
+            p.samples,
             joined(&p.prime_bits),
             if p.special_bits.is_empty() { "none".to_owned() } else { joined(&p.special_bits) },
             p.log_qp,
@@ -249,45 +265,153 @@ impl fmt::Display for Explanation {
         writeln!(
             f,
             "\n{:<20} {:<24} {:>5} {:>3} {:>5} {:>7} {:>7} {:>10} {:>9}",
-            "Operation", "layer", "cts", "of", "level", "scale", "weights", "noise", "seconds"
+            "Operation", "layer", "cts", "of", "level", "scale", "weights", "noise", "ms"
         )?;
         for op in &self.operations {
             let weights = if op.weight_bits == 0 { String::new() } else { format!("{} bits", op.weight_bits) };
             let layer = shortened(&op.layer).chars().take(24).collect::<String>();
             writeln!(
                 f,
-                "{:<20} {layer:<24} {:>5} {:>3} {:>5} {:>7} {weights:>7} {:>10.2e} {:>9.3}",
+                "{:<20} {layer:<24} {:>5} {:>3} {:>5} {:>7} {weights:>7} {:>10.2e} {:>9.2}",
                 op.name,
                 op.ciphertexts,
                 op.components,
                 op.level,
                 format!("2^{:.1}", op.log_scale),
                 op.noise,
-                op.seconds,
+                op.seconds * 1e3,
             )?;
         }
         let s = &self.sizes;
         let megabytes = |bytes: u64| bytes as f64 / 1e6;
         writeln!(
             f,
-            "\nSizes    request {:.1} MB ({:.1} kB a sample), response {:.2} MB ({:.3} kB a sample), evaluation keys {:.2} MB",
+            "\nSizes    request {:.2} MB ({:.1} kB a sample), response {:.3} MB ({:.3} kB a sample), evaluation keys {:.2} MB \
+             ({} rotations)",
             megabytes(s.request),
             s.request_per_sample / 1e3,
             megabytes(s.response),
             s.response_per_sample / 1e3,
             megabytes(s.evaluation_keys),
+            s.rotations,
         )?;
         writeln!(
             f,
-            "Time     {:.2} s a batch on one thread of the reference machine ({:.3} ms a sample)",
+            "Time     {:.3} s a batch on one thread of the reference machine ({:.3} ms a sample)",
             self.predicted_seconds,
-            self.predicted_seconds * 1e3 / p.slots as f64
+            self.predicted_seconds * 1e3 / p.samples as f64
         )?;
         write!(
             f,
-            "Error    outputs within {:.3e} of the model; typical largest output {:.3} ({:.1} bits)",
-            self.error_bound, self.output_magnitude, self.precision_bits
+            "Error    outputs within {:.3e} of the model, {:.3e} if encrypted with the public key; typical largest output \
+             {:.3e} ({:.1} bits)",
+            self.error_bound, self.error_bound_public_key, self.output_magnitude, self.precision_bits
         )
+    }
+}
+
+/// The candidates of a network side by side, the chosen one first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// What the order is by.
+    pub objective: String,
+    /// One entry a plan.
+    pub candidates: Vec<Compared>,
+    /// Why other plans are none.
+    pub refused: Vec<String>,
+}
+
+/// One candidate. Sizes are bytes, for a request of the wanted batch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// The plan's name.
+    pub plan: &'static str,
+    /// Samples of one run.
+    pub samples: usize,
+    /// Degree of the ring.
+    pub degree: usize,
+    /// Primes of a fresh ciphertext.
+    pub primes: usize,
+    /// Rotations that have a key.
+    pub rotations: usize,
+    /// Evaluation keys.
+    pub key_bytes: u64,
+    /// The request.
+    pub request_bytes: u64,
+    /// The response.
+    pub response_bytes: u64,
+    /// Predicted memory of the service.
+    pub memory_bytes: u64,
+    /// Predicted seconds for the request.
+    pub seconds: f64,
+    /// Bound on the outputs' difference from the model.
+    pub error_bound: f64,
+}
+
+impl Comparison {
+    /// Compares every plan of a network for a goal.
+    pub fn new(network: &Network, options: &Options, goal: &Goal) -> Self {
+        let (candidates, refused) = select::candidates(network, options, goal);
+        let compared = |candidate: &Candidate| {
+            let program = candidate.plan.program();
+            Compared {
+                plan: candidate.plan.name(),
+                samples: candidate.capacity,
+                degree: program.params().degree(),
+                primes: program.params().primes().len(),
+                rotations: program.rotations().len(),
+                key_bytes: candidate.key_bytes,
+                request_bytes: candidate.request_bytes,
+                response_bytes: candidate.response_bytes,
+                memory_bytes: candidate.memory_bytes,
+                seconds: candidate.seconds,
+                error_bound: candidate.plan.error_bound().secret_key,
+            }
+        };
+        Self {
+            objective: goal.objective.to_string(),
+            candidates: candidates.iter().map(compared).collect(),
+            refused: refused.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<12} {:>7} {:>7} {:>6} {:>9} {:>9} {:>10} {:>11} {:>9} {:>11} {:>9}",
+            "Plan",
+            "samples",
+            "degree",
+            "primes",
+            "rotations",
+            "keys MB",
+            "request kB",
+            "response kB",
+            "memory MB",
+            "seconds",
+            "error"
+        )?;
+        for candidate in &self.candidates {
+            writeln!(
+                f,
+                "{:<12} {:>7} {:>7} {:>6} {:>9} {:>9.2} {:>10.1} {:>11.1} {:>9.1} {:>11.4} {:>9.2e}",
+                candidate.plan,
+                candidate.samples,
+                candidate.degree,
+                candidate.primes,
+                candidate.rotations,
+                candidate.key_bytes as f64 / 1e6,
+                candidate.request_bytes as f64 / 1e3,
+                candidate.response_bytes as f64 / 1e3,
+                candidate.memory_bytes as f64 / 1e6,
+                candidate.seconds,
+                candidate.error_bound,
+            )?;
+        }
+        self.refused.iter().try_for_each(|refused| writeln!(f, "none: {refused}"))?;
+        write!(f, "in order of {}; sizes and times of one request of the wanted batch", self.objective)
     }
 }
 

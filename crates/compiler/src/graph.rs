@@ -5,9 +5,18 @@
 
 use std::fmt;
 
-/// Largest number of elements in one tensor of a graph: far above any network that can be evaluated under encryption,
-/// far below what would exhaust memory.
-pub const MAX_ELEMENTS: usize = 1 << 26;
+pub use nightloom_program::wire::MAX_FEATURES;
+
+/// Largest number of elements in the constants of a graph together: above any network that can be evaluated under
+/// encryption, below what would exhaust memory.
+pub const MAX_ELEMENTS: usize = 1 << 25;
+
+/// Largest number of features in the tensors of a graph together, of which each has at most [`MAX_FEATURES`].
+pub const MAX_ACTIVATIONS: usize = 1 << 24;
+
+/// Largest number of products of a weight and a feature in the operations of a graph together, products with zero
+/// included.
+pub const MAX_TERMS: usize = 1 << 28;
 
 /// A row-major tensor of constants.
 #[derive(Debug, Clone, PartialEq)]
@@ -224,10 +233,34 @@ impl Op {
         matches!(self, Op::Multiply | Op::Square)
     }
 
+    /// Number of elements in its constants.
+    fn constants(&self) -> usize {
+        match self {
+            Op::Constant(tensor) | Op::AddConst(tensor) | Op::MulConst(tensor) => tensor.values.len(),
+            Op::Conv { weight, .. } | Op::MatMul(weight) => weight.values.len(),
+            _ => 0,
+        }
+    }
+
+    /// Number of products of a weight and a feature that its definition adds up, those with zero included: what walking
+    /// over the rows of its matrix takes, padding not being left out. Saturates.
+    fn terms(&self, operands: &[&[usize]], output: &[usize]) -> usize {
+        let product =
+            |lengths: &[usize]| lengths.iter().fold(1usize, |product, &length| product.saturating_mul(length));
+        let each = match self {
+            Op::Conv { weight, .. } => product(&weight.shape()[1..]),
+            Op::MatMul(weight) => weight.shape()[1],
+            Op::SumPool(window) => product(&window.kernel),
+            Op::ReduceSum(_) => return product(operands[0]),
+            _ => operands.len(),
+        };
+        product(output).saturating_mul(each)
+    }
+
     /// Shape of the result for operands of the given shapes; [`Op::Input`] has none and is refused.
     ///
     /// # Errors
-    /// What is wrong with the shapes, or [`ShapeError::TooLarge`] beyond [`MAX_ELEMENTS`].
+    /// What is wrong with the shapes, or [`ShapeError::TooLarge`] beyond [`MAX_FEATURES`].
     pub fn output_shape(&self, operands: &[&[usize]]) -> Result<Vec<usize>, ShapeError> {
         let op = self.name();
         let arity = match self {
@@ -320,7 +353,7 @@ impl Op {
                 shape
             }
         };
-        volume(&shape)?;
+        features(&shape)?;
         Ok(shape)
     }
 }
@@ -375,6 +408,30 @@ pub struct Graph {
     nodes: Vec<Node>,
     output: NodeId,
     notes: Vec<Note>,
+    size: Size,
+}
+
+/// What the nodes of a graph take together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Size {
+    activations: usize,
+    constants: usize,
+    terms: usize,
+}
+
+impl Size {
+    /// The size with one more node.
+    fn with(self, op: &Op, operands: &[&[usize]], output: &[usize]) -> Result<Size, ShapeError> {
+        let sum = |what, so_far: usize, more: usize, limit: usize| {
+            let found = so_far.saturating_add(more);
+            if found <= limit { Ok(found) } else { Err(ShapeError::Total { what, found, limit }) }
+        };
+        Ok(Size {
+            activations: sum("features in all tensors", self.activations, features(output)?, MAX_ACTIVATIONS)?,
+            constants: sum("elements in all constants", self.constants, op.constants(), MAX_ELEMENTS)?,
+            terms: sum("products of weights and features", self.terms, op.terms(operands, output), MAX_TERMS)?,
+        })
+    }
 }
 
 impl Graph {
@@ -383,21 +440,23 @@ impl Graph {
     /// # Errors
     /// [`ShapeError::Empty`] or [`ShapeError::TooLarge`].
     pub fn new(input_shape: Vec<usize>) -> Result<Graph, ShapeError> {
-        volume(&input_shape)?;
+        let size = Size::default().with(&Op::Input, &[], &input_shape)?;
         let input = Node { op: Op::Input, inputs: vec![], shape: input_shape, origin: Origin::default() };
-        Ok(Graph { nodes: vec![input], output: NodeId(0), notes: vec![] })
+        Ok(Graph { nodes: vec![input], output: NodeId(0), notes: vec![], size })
     }
 
     /// Appends an operation and returns its node.
     ///
     /// # Errors
-    /// [`ShapeError`] if the operands do not exist or their shapes do not fit.
+    /// [`ShapeError`] if the operands do not exist, their shapes do not fit, or the graph would exceed
+    /// [`MAX_ACTIVATIONS`], [`MAX_ELEMENTS`] or [`MAX_TERMS`].
     pub fn push(&mut self, op: Op, inputs: Vec<NodeId>, origin: Origin) -> Result<NodeId, ShapeError> {
         if let Some(&unknown) = inputs.iter().find(|id| id.0 >= self.nodes.len()) {
             return Err(ShapeError::UnknownNode { index: unknown.0, nodes: self.nodes.len() });
         }
         let operands: Vec<&[usize]> = inputs.iter().map(|&id| self.shape(id)).collect();
         let shape = op.output_shape(&operands)?;
+        self.size = self.size.with(&op, &operands, &shape)?;
         self.nodes.push(Node { op, inputs, shape, origin });
         Ok(NodeId(self.nodes.len() - 1))
     }
@@ -461,18 +520,28 @@ impl Graph {
     }
 }
 
-/// Product of `shape`.
+/// Product of `shape`, the shape of a constant.
 ///
 /// # Errors
 /// [`ShapeError::Empty`] if it is zero, [`ShapeError::TooLarge`] beyond [`MAX_ELEMENTS`].
 pub fn volume(shape: &[usize]) -> Result<usize, ShapeError> {
+    volume_up_to(MAX_ELEMENTS, shape)
+}
+
+/// Product of `shape`, the shape of what depends on the sample.
+///
+/// # Errors
+/// [`ShapeError::Empty`] if it is zero, [`ShapeError::TooLarge`] beyond [`MAX_FEATURES`].
+pub fn features(shape: &[usize]) -> Result<usize, ShapeError> {
+    volume_up_to(MAX_FEATURES, shape)
+}
+
+fn volume_up_to(limit: usize, shape: &[usize]) -> Result<usize, ShapeError> {
     if shape.contains(&0) {
         return Err(ShapeError::Empty { shape: shape.to_vec() });
     }
     let volume = shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
-    volume
-        .filter(|&elements| elements <= MAX_ELEMENTS)
-        .ok_or_else(|| ShapeError::TooLarge { shape: shape.to_vec(), limit: MAX_ELEMENTS })
+    volume.filter(|&elements| elements <= limit).ok_or_else(|| ShapeError::TooLarge { shape: shape.to_vec(), limit })
 }
 
 /// Why an operation does not fit its operands.
@@ -583,6 +652,16 @@ pub enum ShapeError {
         /// Largest number of elements.
         limit: usize,
     },
+    /// A node with which the graph would be beyond a limit.
+    #[error("up to here the model has {found} {what}, the limit is {limit}")]
+    Total {
+        /// What is counted.
+        what: &'static str,
+        /// How much there would be.
+        found: usize,
+        /// Largest number.
+        limit: usize,
+    },
     /// A node that the graph does not have.
     #[error("node {index} of a graph with {nodes} nodes")]
     UnknownNode {
@@ -658,7 +737,7 @@ mod tests {
         refuse(Op::Reshape(vec![0]), ShapeError::Empty { shape: vec![0] });
         refuse(
             Op::Pad(vec![(usize::MAX, 1), (0, 0)]),
-            ShapeError::TooLarge { shape: vec![usize::MAX, 6], limit: MAX_ELEMENTS },
+            ShapeError::TooLarge { shape: vec![usize::MAX, 6], limit: MAX_FEATURES },
         );
         refuse(Op::AddConst(Tensor::filled(vec![6], 1.0).unwrap()), mismatch("AddConst", &[2, 6], &[6]));
         let groups = Op::Conv {

@@ -23,9 +23,9 @@ impl Interval {
         self.high
     }
 
-    /// Largest magnitude in the interval.
+    /// Largest magnitude in the interval; infinite where an operation overflowed.
     pub fn magnitude(self) -> f64 {
-        self.high.max(-self.low)
+        if self.low.is_nan() || self.high.is_nan() { f64::INFINITY } else { self.high.max(-self.low) }
     }
 
     /// Whether `value` lies in the interval.
@@ -77,6 +77,15 @@ mod tests {
         assert!(Interval::new(f64::NAN, 1.0).is_none());
         assert!(Interval::new(0.0, f64::INFINITY).is_none());
         assert_eq!(Interval::new(-3.0, 2.0).map(Interval::magnitude), Some(3.0));
+    }
+
+    #[test]
+    fn overflow_is_no_small_magnitude() {
+        let point = |x| Interval::new(x, x).unwrap();
+        let huge = point(1e200);
+        assert_eq!(huge.square().magnitude(), f64::INFINITY);
+        let difference = Interval::affine([(1e200, huge), (-1e200, huge)].into_iter(), 0.0);
+        assert_eq!(difference.magnitude(), f64::INFINITY);
     }
 
     #[test]

@@ -54,18 +54,19 @@ pub(crate) fn for_each_row(op: &Op, operands: &[&[usize]], output: &[usize], mut
             }
         }
         Op::Conv { weight, window, groups } => {
-            let windows = taps(window, &operands[0][1..], &output[1..]);
+            let positions: usize = output[1..].iter().product();
             let kernel: usize = window.kernel.iter().product();
             let spatial: usize = operands[0][1..].iter().product();
             let channels = operands[0][0] / groups;
             let outputs = output[0] / groups;
             for i in 0..elements {
-                let (out_channel, position) = (i / windows.len(), i % windows.len());
+                let out_channel = i / positions;
+                let taps = taps(window, &operands[0][1..], &output[1..], i % positions);
                 terms.clear();
                 for channel in 0..channels {
                     let filter = &weight.values()[(out_channel * channels + channel) * kernel..][..kernel];
                     let base = (out_channel / outputs * channels + channel) * spatial;
-                    terms.extend(windows[position].iter().filter_map(|&(tap, offset)| {
+                    terms.extend(taps.iter().filter_map(|&(tap, offset)| {
                         let weight = filter[tap];
                         (weight != 0.0).then_some(Term { operand: 0, index: base + offset, weight })
                     }));
@@ -74,13 +75,13 @@ pub(crate) fn for_each_row(op: &Op, operands: &[&[usize]], output: &[usize], mut
             }
         }
         Op::SumPool(window) => {
-            let windows = taps(window, &operands[0][1..], &output[1..]);
+            let positions: usize = output[1..].iter().product();
             let spatial: usize = operands[0][1..].iter().product();
             for i in 0..elements {
-                let base = i / windows.len() * spatial;
+                let base = i / positions * spatial;
+                let taps = taps(window, &operands[0][1..], &output[1..], i % positions);
                 terms.clear();
-                let taps = windows[i % windows.len()].iter();
-                terms.extend(taps.map(|&(_, offset)| Term { operand: 0, index: base + offset, weight: 1.0 }));
+                terms.extend(taps.iter().map(|(_, offset)| Term { operand: 0, index: base + offset, weight: 1.0 }));
                 visit(i, &terms);
             }
         }
@@ -141,23 +142,25 @@ pub(crate) fn for_each_row(op: &Op, operands: &[&[usize]], output: &[usize], mut
     }
 }
 
-/// For each window position the taps that fall inside the input: `(index into the kernel, spatial offset)`.
-fn taps(window: &Window, input: &[usize], output: &[usize]) -> Vec<Vec<(usize, usize)>> {
-    let strides = strides(input);
-    Coordinates::new(output)
-        .map(|at| {
-            let taps = Coordinates::new(&window.kernel).enumerate();
-            taps.filter_map(|(tap, in_kernel)| {
-                let offset = (0..input.len()).try_fold(0, |offset, axis| {
-                    let padded = at[axis] * window.stride[axis] + in_kernel[axis] * window.dilation[axis];
-                    let inside = padded.checked_sub(window.padding[axis].0).filter(|&p| p < input[axis])?;
-                    Some(offset + inside * strides[axis])
-                })?;
-                Some((tap, offset))
+/// The taps of the window at flat position `at` of the output that fall inside the input: `(index into the kernel,
+/// spatial offset)`, both rising.
+fn taps(window: &Window, input: &[usize], output: &[usize], at: usize) -> Vec<(usize, usize)> {
+    let strides = strides(output);
+    (0..input.len()).fold(vec![(0, 0)], |taps, axis| {
+        let position = at / strides[axis] % output[axis];
+        let along: Vec<(usize, usize)> = (0..window.kernel[axis])
+            .filter_map(|tap| {
+                let padded = position * window.stride[axis] + tap * window.dilation[axis];
+                let inside = padded.checked_sub(window.padding[axis].0).filter(|&inside| inside < input[axis])?;
+                Some((tap, inside))
             })
-            .collect()
-        })
-        .collect()
+            .collect();
+        let join = |(tap, offset): (usize, usize)| {
+            let (kernel, length) = (window.kernel[axis], input[axis]);
+            along.iter().map(move |&(t, inside)| (tap * kernel + t, offset * length + inside))
+        };
+        taps.into_iter().flat_map(join).collect()
+    })
 }
 
 fn strides(shape: &[usize]) -> Vec<usize> {

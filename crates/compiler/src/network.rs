@@ -91,7 +91,7 @@ impl Network {
     /// A checked network; `output` must have the features of `output_shape`.
     ///
     /// # Errors
-    /// [`NetworkError`] if a stage reads a later value, or lengths do not agree.
+    /// [`NetworkError`] if a stage reads nothing or a later value, or lengths do not agree.
     pub fn new(
         input_shape: Vec<usize>,
         output_shape: Vec<usize>,
@@ -105,6 +105,7 @@ impl Network {
                 lengths.get(value.0).copied().ok_or(NetworkError::LaterValue { stage, value: value.0 })
             };
             let (found, wanted, result) = match step {
+                Stage::Affine { sources, .. } if sources.is_empty() => return Err(NetworkError::NoSource { stage }),
                 Stage::Affine { sources, matrix, bias, .. } => {
                     let columns = sources.iter().try_fold(0, |sum, &source| Ok(sum + length(source)?))?;
                     if bias.len() != matrix.rows() {
@@ -238,6 +239,12 @@ pub enum NetworkError {
         /// Value asked for.
         value: usize,
     },
+    /// An affine stage that reads nothing: its result would be the same for every input.
+    #[error("stage {stage} reads nothing")]
+    NoSource {
+        /// Position of the stage.
+        stage: usize,
+    },
     /// Lengths of operands, matrix and bias of a stage that do not agree.
     #[error("stage {stage}: {found} features where {wanted} are needed")]
     Length {
@@ -305,6 +312,9 @@ mod tests {
         assert_eq!(build(vec![affine(3, vec![0.0])], 0), Err(NetworkError::Length { stage: 0, found: 2, wanted: 3 }));
         assert_eq!(build(vec![affine(2, vec![])], 0), Err(NetworkError::Length { stage: 0, found: 0, wanted: 1 }));
         assert_eq!(build(vec![affine(2, vec![0.0])], 1), Err(NetworkError::Output { found: 1, wanted: 2 }));
+        let matrix = SparseMatrix::new(0);
+        let nothing = Stage::Affine { name: String::new(), sources: vec![], matrix, bias: vec![] };
+        assert_eq!(build(vec![nothing], 1), Err(NetworkError::NoSource { stage: 0 }));
     }
 
     proptest! {

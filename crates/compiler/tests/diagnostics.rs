@@ -4,7 +4,7 @@ mod common;
 
 use common::{Attribute, Attribute::*, Model, floats, ints};
 use nightloom_compiler::diagnostic::{Diagnostic, Problem};
-use nightloom_compiler::graph::{MAX_ELEMENTS, ShapeError};
+use nightloom_compiler::graph::{MAX_ACTIVATIONS, MAX_ELEMENTS, MAX_FEATURES, MAX_TERMS, ShapeError};
 use nightloom_compiler::onnx::{MAX_FILE_BYTES, MAX_NODES, MAX_PARTS, import};
 use nightloom_compiler::pipeline::load;
 use prost::Message;
@@ -110,9 +110,12 @@ fn inputs_and_outputs() {
         *dynamic.axis(2) = length;
         assert_eq!(problem(&dynamic), of_file(Problem::DynamicAxis { name: "x".into(), axis: 2 }));
     }
-    let huge = [1 << 20, 1 << 20];
-    let too_large = ShapeError::TooLarge { shape: huge.map(|n| n as usize).to_vec(), limit: MAX_ELEMENTS };
-    assert_eq!(problem(&single("Neg", &huge, &[], vec![])), of_file(Problem::Shape(too_large)));
+    for huge in [vec![1 << 20, 1 << 20], vec![MAX_FEATURES + 1]] {
+        let lengths: Vec<i64> = huge.iter().map(|&length| length as i64).collect();
+        let error = ShapeError::TooLarge { shape: huge, limit: MAX_FEATURES };
+        let wanted = Problem::InputShape { name: "x".into(), error };
+        assert_eq!(problem(&single("Neg", &lengths, &[], vec![])), of_file(wanted));
+    }
 }
 
 #[test]
@@ -251,14 +254,14 @@ fn tensors() {
 
 #[test]
 fn sizes_are_bounded_before_anything_is_computed() {
-    let too_large = |node: &str| at(node, Problem::TooLarge { limit: MAX_ELEMENTS });
+    let too_large = |node: &str, found| at(node, Problem::TooLarge { found, limit: MAX_ELEMENTS });
     let ones = vec![1.0; 1 << 14];
     let outer = Model::new(&[2])
         .floats("a", &[1 << 14, 1], &ones)
         .floats("b", &[1, 1 << 14], &ones)
         .node("Mul", &["a", "b"], &["c"], vec![])
         .node("Add", &["x", "c"], &["y"], vec![]);
-    assert_eq!(problem(&outer), too_large("make_c"));
+    assert_eq!(problem(&outer), too_large("make_c", Some(1 << 28)));
     let filled = |shape: &[i64]| {
         Model::new(&[2]).ints("shape", shape).node("ConstantOfShape", &["shape"], &["c"], vec![]).node(
             "Add",
@@ -267,20 +270,66 @@ fn sizes_are_bounded_before_anything_is_computed() {
             vec![],
         )
     };
-    assert_eq!(problem(&filled(&[1 << 40, 1 << 40])), too_large("make_c"));
-    assert_eq!(problem(&filled(&[1 << 30])), too_large("make_c"));
+    assert_eq!(problem(&filled(&[1 << 20, 1 << 20])), too_large("make_c", Some(1 << 40)));
+    assert_eq!(problem(&filled(&[1 << 40])), too_large("make_c", Some(1 << 40)));
     let expanded = single("Expand", &[1], &["shape"], vec![]).ints("shape", &[1, 1 << 40]);
-    assert_eq!(problem(&expanded), too_large("make_y"));
+    assert_eq!(problem(&expanded), too_large("make_y", Some(1 << 40)));
     let padded = single("Pad", &[1], &["pads"], vec![]).ints("pads", &[0, 1 << 40, 0, 0]);
-    assert_eq!(problem(&padded), too_large("make_y"));
+    assert_eq!(problem(&padded), too_large("make_y", Some(1 << 40)));
     let steps = single("Range", &[1], &[], vec![]);
     let mut steps = Model { ..steps };
     steps.graph().node[0].input = vec!["from".into(), "to".into(), "by".into()];
     let steps = steps.floats("from", &[], &[0.0]).floats("to", &[], &[1.0]).floats("by", &[], &[1e-30]);
-    assert_eq!(problem(&steps), too_large("make_y"));
+    assert_eq!(problem(&steps), too_large("make_y", None));
 
     let attribute = single("Flatten", &[2], &[], vec![Int("axis", 1 << 40)]);
     assert_eq!(problem(&attribute), at("make_y", Problem::Attribute { attribute: "axis".into(), value: 1 << 40 }));
+}
+
+#[test]
+fn sums_of_sizes_are_bounded() {
+    let million = MAX_FEATURES as i64;
+    let ones = || vec![Tensor("value", Box::new(floats("", &[1], &[1.0])))];
+    let constants = (0..40).fold(Model::new(&[1]), |model, index| {
+        let (filled, first) = (format!("c{index}"), format!("f{index}"));
+        let so_far = if index == 0 { "x".to_owned() } else { format!("s{}", index - 1) };
+        model
+            .node("ConstantOfShape", &["shape"], &[&filled], ones())
+            .node("Slice", &[&filled, "zero", "one", "one"], &[&first], vec![])
+            .node("Add", &[&so_far, &first], &[&format!("s{index}")], vec![])
+    });
+    let mut constants = constants.ints("shape", &[1, million]).ints("zero", &[0]).ints("one", &[1]);
+    constants.graph().output[0].name = "s39".into();
+    let found = problems(&constants);
+    // After 31 of a million and 30 slices, the next slice is bounded by its operands together.
+    let first = (found[0].node.clone(), found[0].problem.clone());
+    assert_eq!(first, at("make_f30", Problem::TooLarge { found: Some((32 << 20) + 33), limit: MAX_ELEMENTS }));
+
+    let total = |what, found, limit| Problem::Shape(ShapeError::Total { what, found, limit });
+    let mut chain = (0..20).fold(Model::new(&[million]), |model, index| {
+        let from = if index == 0 { "x".to_owned() } else { format!("a{}", index - 1) };
+        model.node("Neg", &[&from], &[&format!("a{index}")], vec![])
+    });
+    chain.graph().output[0].name = "a19".into();
+    let found = total("features in all tensors", MAX_ACTIVATIONS + MAX_FEATURES, MAX_ACTIVATIONS);
+    assert_eq!(problems(&chain)[0].problem, found);
+    assert_eq!(problems(&chain)[0].node, "make_a15");
+
+    let taps = 1 << 19;
+    let pool = single("AveragePool", &[1, million], &[], vec![Ints("kernel_shape", vec![taps])]);
+    let positions = million - taps + 1;
+    let found = total("products of weights and features", (positions * taps) as usize, MAX_TERMS);
+    assert_eq!(problem(&pool), at("make_y", found));
+
+    let expanded = single("Expand", &[1], &["shape"], vec![]).ints("shape", &[1, million + 1]);
+    let found = ShapeError::TooLarge { shape: vec![MAX_FEATURES + 1], limit: MAX_FEATURES };
+    assert_eq!(problem(&expanded), at("make_y", Problem::Shape(found)));
+
+    let summed = single("Einsum", &[million], &["c"], vec![Text("equation", "bk,s->b")]);
+    let mut summed = summed.ints("shape", &[million]).node("ConstantOfShape", &["shape"], &["c"], ones());
+    summed.graph().node.swap(0, 1);
+    let found = total("products in a sum over axes of a constant", 1 << 40, MAX_TERMS);
+    assert_eq!(problem(&summed), at("make_y", found));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use nightloom_ring::RingError;
 
-use crate::{Level, ParamsId, Scale};
+use crate::{KeyPurpose, Level, ParamsId, Scale};
 
 /// Why a [`CkksSpec`](crate::CkksSpec) is not a usable parameter set.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -158,5 +158,63 @@ pub enum EvalError {
     NoSpecialPrimes {
         /// The operation.
         op: &'static str,
+    },
+    /// There is no key for an operation.
+    #[error("{op}: no key for {purpose}")]
+    MissingKey {
+        /// The operation.
+        op: &'static str,
+        /// What the key would be for.
+        purpose: KeyPurpose,
+    },
+    /// A key was made for lower levels.
+    #[error("{op}: the key for {purpose} serves up to level {found}, wanted {wanted}")]
+    KeyLevelTooLow {
+        /// The operation.
+        op: &'static str,
+        /// What the key is for.
+        purpose: KeyPurpose,
+        /// The highest level at which the key serves.
+        found: Level,
+        /// The level of the operand.
+        wanted: Level,
+    },
+    /// A rotation by a number of slots that is none.
+    #[error("{op}: rotation by {found} of {slots} slots")]
+    NoSuchRotation {
+        /// The operation.
+        op: &'static str,
+        /// The number of slots given.
+        found: usize,
+        /// All slots.
+        slots: usize,
+    },
+    /// The slots of the conjugate-invariant ring are real.
+    #[error("{op}: the slots of the conjugate-invariant ring are real")]
+    NoConjugation {
+        /// The operation.
+        op: &'static str,
+    },
+    /// A sum of nothing, which has no level and no scale.
+    #[error("{op}: no terms")]
+    NoTerms {
+        /// The operation.
+        op: &'static str,
+    },
+    /// A number of slots with which vectors cannot repeat.
+    #[error("{found} slots, wanted a power of two of at most {slots}")]
+    NoSuchPeriod {
+        /// The number given.
+        found: usize,
+        /// All slots.
+        slots: usize,
+    },
+    /// A number of bits for the coefficients of a compressed ciphertext that does not work.
+    #[error("compressed to {found} bits, wanted 2 to {max} for these parameters")]
+    CompressedBits {
+        /// The number given.
+        found: u32,
+        /// The largest number.
+        max: u32,
     },
 }

@@ -8,7 +8,7 @@ use nightloom_ring::{Buffer, Eval, RnsBasis, RnsPoly};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{CkksParams, EvalError};
+use crate::{CkksParams, EvalError, Level};
 
 /// A uniform ternary secret `s`.
 pub struct SecretKey {
@@ -70,32 +70,29 @@ impl PublicKey {
 /// Switches a ciphertext from a secret `s'` to `s` (hybrid key switching, eprint 2019/688, in the form of eprint
 /// 2021/204, section 3): for each digit `d` of the chain, `(b_d, a_d)` with `b_d = -a_d s + e_d + P g_d s'`, where `g_d` is
 /// 1 modulo the primes of the digit and 0 modulo the others. The `a_d` are one seed on the wire.
-#[derive(Clone, Debug)]
+///
+/// A key belongs to a level: it has the digits of that level and serves it and all below.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KeySwitchingKey {
+    pub level: Level,
     pub seed: Seed,
-    /// By digit, over all primes.
+    /// By digit, over the extended basis of the level.
     pub b: Vec<RnsPoly<Eval>>,
     pub a: Vec<RnsPoly<Eval>>,
 }
 
 impl KeySwitchingKey {
-    pub fn from_parts(params: &CkksParams, seed: Seed, b: Vec<RnsPoly<Eval>>) -> Self {
-        let a = (0..b.len()).map(|digit| sample::uniform(params.key_basis(), &seed, digit as u32)).collect();
-        Self { seed, b, a }
+    pub fn from_parts(params: &CkksParams, level: Level, seed: Seed, b: Vec<RnsPoly<Eval>>) -> Self {
+        let basis = &params.level(level).extended;
+        let a = (0..b.len()).map(|digit| sample::uniform(basis, &seed, digit as u32)).collect();
+        Self { level, seed, b, a }
     }
-}
 
-/// Switches the `s^2` component of a product back to `s`.
-#[derive(Clone, Debug)]
-pub struct RelinearizationKey {
-    pub(crate) params: CkksParams,
-    pub(crate) key: KeySwitchingKey,
-}
-
-impl RelinearizationKey {
-    /// The parameters which the key was made for.
-    pub fn params(&self) -> &CkksParams {
-        &self.params
+    /// The limb of the key's polynomials that has the prime of limb `index` of the extended basis of `level`, which is at
+    /// most that of the key.
+    pub fn limb_at(&self, level: Level, index: usize) -> usize {
+        let special = index.checked_sub(level.limbs());
+        special.map_or(index, |special| self.level.limbs() + special)
     }
 }
 
@@ -127,65 +124,49 @@ impl KeyGenerator {
         let basis = self.params.basis(self.params.top());
         let seed = fresh_seed(rng);
         let a = sample::uniform(basis, &seed, 0);
-        let b = masked_error(basis, &a, secret, rng);
+        let b = masked_error(basis, &a, &secret.eval, rng);
         Ok(PublicKey { params: self.params.clone(), seed, b, a })
     }
 
-    /// A relinearisation key of `secret`.
-    ///
-    /// # Errors
-    /// [`EvalError::ParamsMismatch`] if the secret belongs to other parameters, [`EvalError::NoSpecialPrimes`] if the
-    /// parameters have none.
-    pub fn relinearization_key(
+    /// The key that switches from `from` to `to`, both over the extended basis of `level`.
+    pub(crate) fn key_switching_key(
         &self,
-        secret: &SecretKey,
+        level: Level,
+        from: &RnsPoly<Eval>,
+        to: &RnsPoly<Eval>,
         rng: &mut impl CryptoRng,
-    ) -> Result<RelinearizationKey, EvalError> {
-        self.check("make a relinearisation key", secret)?;
-        if self.params.special_primes().is_empty() {
-            return Err(EvalError::NoSpecialPrimes { op: "make a relinearisation key" });
-        }
-        let mut square = secret.eval.mul(&secret.eval);
-        let key = self.key_switching_key(&square, secret, rng);
-        square.zeroize();
-        Ok(RelinearizationKey { params: self.params.clone(), key })
-    }
-
-    /// The key that switches from `from` (over all primes) to `secret`.
-    fn key_switching_key(&self, from: &RnsPoly<Eval>, secret: &SecretKey, rng: &mut impl CryptoRng) -> KeySwitchingKey {
-        let (params, basis) = (&self.params, self.params.key_basis());
+    ) -> KeySwitchingKey {
+        let (params, tables) = (&self.params, self.params.level(level));
+        let basis = &tables.extended;
         let seed = fresh_seed(rng);
-        let chain = params.primes().len();
-        let digits = chain.div_ceil(params.digit_limbs());
-        let b = (0..digits)
+        let b = (0..tables.digits.len())
             .map(|digit| {
                 let a = sample::uniform(basis, &seed, digit as u32);
-                let mut b = masked_error(basis, &a, secret, rng);
+                let mut b = masked_error(basis, &a, to, rng);
                 let first = digit * params.digit_limbs();
-                for limb in first..(first + params.digit_limbs()).min(chain) {
+                for limb in first..(first + params.digit_limbs()).min(level.limbs()) {
                     let q = basis.modulus(limb);
-                    let product = params.special_primes().iter().fold(1, |product, p| q.mul(product, p % q.value()));
-                    let mut shifted = Zeroizing::new(params.pool().take(params.degree()));
-                    shifted.copy_from_slice(from.limb(limb));
-                    basis.kernel().mul_scalar(q, &mut shifted, q.center(product));
-                    basis.kernel().add(q, b.limb_mut(limb), &shifted);
+                    let factor = q.center(tables.special_product[limb]);
+                    basis.kernel().mul_scalar_add(q, b.limb_mut(limb), from.limb(limb), factor);
                 }
                 b
             })
             .collect();
-        KeySwitchingKey::from_parts(params, seed, b)
+        KeySwitchingKey::from_parts(params, level, seed, b)
     }
 
-    fn check(&self, op: &'static str, secret: &SecretKey) -> Result<(), EvalError> {
-        same_params(op, &self.params, secret.params())
+    /// Checks that `secret` belongs to the parameters of this generator, which it returns.
+    pub(crate) fn check(&self, op: &'static str, secret: &SecretKey) -> Result<&CkksParams, EvalError> {
+        same_params(op, &self.params, secret.params())?;
+        Ok(&self.params)
     }
 }
 
-/// `-a s + e` with fresh Gaussian `e`, over a basis that starts the key basis.
+/// `-a s + e` with fresh Gaussian `e`, over a basis whose primes are the first ones of that of `s`.
 fn masked_error(
     basis: &Arc<RnsBasis>,
     a: &RnsPoly<Eval>,
-    secret: &SecretKey,
+    secret: &RnsPoly<Eval>,
     rng: &mut impl CryptoRng,
 ) -> RnsPoly<Eval> {
     let mut error = Zeroizing::new(basis.pool().take(basis.degree()));

@@ -9,16 +9,22 @@
 
 pub mod ckks;
 mod error;
+mod evaluation_keys;
 mod keys;
 pub mod noise;
 mod params;
 mod rlwe;
 pub mod security;
+mod switch;
 pub mod wire;
 
-pub use ckks::{Ciphertext, Encoder, Evaluator, Message, Plaintext, Precision, Scale};
+pub use ckks::{
+    Ciphertext, CompressedCiphertext, Decomposed, Encoder, Evaluator, ExtendedCiphertext, ExtendedPlaintext, Message,
+    Plaintext, Precision, Scale,
+};
 pub use error::{EvalError, SpecError};
-pub use keys::{KeyGenerator, PublicKey, RelinearizationKey, SecretKey};
+pub use evaluation_keys::{EvaluationKeySpec, EvaluationKeys, GaloisKey, KeyPurpose, RelinearizationKey, RotationKeys};
+pub use keys::{KeyGenerator, PublicKey, SecretKey};
 pub use nightloom_ring::Ring;
 pub use params::{CkksParams, CkksSpec, Level, ParamsId};
 pub use rlwe::{Decryptor, Encryptor};

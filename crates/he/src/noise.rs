@@ -77,3 +77,33 @@ pub fn key_switch(params: &CkksParams, level: Level) -> f64 {
         .sum();
     variance.sqrt()
 }
+
+/// A rotation, or any other key switch of a ciphertext with its division: [`key_switch`] and [`rounding`].
+///
+/// # Panics
+/// If the level is above the top.
+pub fn rotation(params: &CkksParams, level: Level) -> f64 {
+    key_switch(params, level).hypot(rounding(params, 2))
+}
+
+/// A rotation of an extended ciphertext, in units of the result *after* division by `P`: [`key_switch`] and the rounding
+/// of the one component that is divided.
+///
+/// # Panics
+/// If the level is above the top.
+pub fn extended_rotation(params: &CkksParams, level: Level) -> f64 {
+    let rounding = slot_variance(params, ROUNDING_VARIANCE) * slot_variance(params, SECRET_VARIANCE);
+    key_switch(params, level).hypot(rounding.sqrt())
+}
+
+/// The rounding of an encoded vector: a plaintext at scale `D` differs from what it encodes by this over `D`, as long as
+/// `D` leaves something to be rounded.
+pub fn encoding(params: &CkksParams) -> f64 {
+    slot_variance(params, ROUNDING_VARIANCE).sqrt()
+}
+
+/// The rounding of a compression to `slots` slots, in units of the compressed message: [`rounding`] of two components,
+/// averaged over the slots that become one. The noise that was there before is averaged in the same way.
+pub fn compression(params: &CkksParams, slots: usize) -> f64 {
+    rounding(params, 2) * (slots as f64 / params.slots() as f64).sqrt()
+}

@@ -1,13 +1,11 @@
-//! Encryption, decryption and key switching: what does not depend on how messages are encoded.
-
-use std::sync::Arc;
+//! Encryption and decryption: what does not depend on how messages are encoded.
 
 use nightloom_ring::{Eval, RnsPoly, sample};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::keys::{KeySwitchingKey, fresh_seed, same_params};
-use crate::{Ciphertext, CkksParams, EvalError, Level, Message, Plaintext, PublicKey, SecretKey};
+use crate::keys::{fresh_seed, same_params};
+use crate::{Ciphertext, EvalError, Level, Message, Plaintext, PublicKey, SecretKey};
 
 /// Encrypts under a secret key (smaller ciphertexts: half of one is a seed) or under a public key.
 #[derive(Debug)]
@@ -86,7 +84,7 @@ impl<'a> Encryptor<'a> {
 /// gives the key away (Li and Micciancio, eprint 2020/1533). Keep decrypted values with the owner.
 #[derive(Debug)]
 pub struct Decryptor<'a> {
-    secret: &'a SecretKey,
+    pub(crate) secret: &'a SecretKey,
 }
 
 impl<'a> Decryptor<'a> {
@@ -119,51 +117,5 @@ impl<'a> Decryptor<'a> {
             power.zeroize();
         }
         Ok(Plaintext::new(ciphertext.params(), ciphertext.level(), ciphertext.scale().clone(), sum))
-    }
-}
-
-/// The key switch of `d` (one polynomial at `level`) before its division by `P`: two polynomials over the extended basis
-/// whose quotient by `P` is an encryption of `d s'` under `s` (eprint 2021/204, Appendix B.2).
-pub(crate) fn switch_extended(
-    params: &CkksParams,
-    level: Level,
-    d: &RnsPoly<Eval>,
-    key: &KeySwitchingKey,
-) -> (RnsPoly<Eval>, RnsPoly<Eval>) {
-    let tables = params.level(level);
-    let coefficients = d.clone().into_coeff();
-    let digits: Vec<RnsPoly<Eval>> = tables
-        .digits
-        .iter()
-        .enumerate()
-        .map(|(digit, extension)| {
-            let first = digit * params.digit_limbs();
-            let limbs = first..(first + params.digit_limbs()).min(level.limbs());
-            let of = |limbs: std::ops::Range<usize>| limbs.map(|limb| coefficients.limb(limb)).collect::<Vec<_>>();
-            let evaluations: Vec<&[f64]> = limbs.clone().map(|limb| d.limb(limb)).collect();
-            extension.extend(&of(limbs), &evaluations)
-        })
-        .collect();
-    let inner_product = |key: &[RnsPoly<Eval>]| {
-        RnsPoly::from_limbs(&tables.extended, |limb, out| {
-            let key_limb = tables.key_limbs[limb];
-            let terms: Vec<(&[f64], &[f64])> =
-                digits.iter().zip(key).map(|(digit, key)| (digit.limb(limb), key.limb(key_limb))).collect();
-            tables.extended.kernel().dot(tables.extended.modulus(limb), out, &terms);
-        })
-    };
-    (inner_product(&key.b), inner_product(&key.a))
-}
-
-/// `out += P c` on the limbs of the chain: the inverse of the division that follows.
-pub(crate) fn add_special_multiple(params: &CkksParams, level: Level, out: &mut RnsPoly<Eval>, c: &RnsPoly<Eval>) {
-    let tables = params.level(level);
-    let basis = Arc::clone(&tables.basis);
-    let mut scaled = basis.pool().take(basis.degree());
-    for limb in 0..basis.len() {
-        let q = basis.modulus(limb);
-        scaled.copy_from_slice(c.limb(limb));
-        basis.kernel().mul_scalar(q, &mut scaled, q.center(tables.special_product[limb]));
-        basis.kernel().add(q, out.limb_mut(limb), &scaled);
     }
 }

@@ -14,11 +14,27 @@ use nightloom_wire::{DecodeError, HEADER_BYTES, Header, Kind, Reader, Writer, pa
 use zeroize::Zeroizing;
 
 use crate::ckks::MAX_EXPONENT;
-use crate::keys::KeySwitchingKey;
-use crate::{Ciphertext, CkksParams, CkksSpec, Level, ParamsId, PublicKey, RelinearizationKey, Scale, SecretKey};
+use crate::{Ciphertext, CkksParams, CkksSpec, Level, ParamsId, PublicKey, Scale, SecretKey};
 
-/// Version of every format in this module.
+mod compressed;
+mod evaluation_keys;
+
+pub use compressed::{compressed_ciphertext_bytes, read_compressed_ciphertext, write_compressed_ciphertext};
+pub use evaluation_keys::{
+    EVALUATION_KEYS_VERSION, evaluation_keys_bytes, read_evaluation_keys, read_relinearization_key,
+    relinearization_key_bytes, write_evaluation_keys, write_relinearization_key,
+};
+
+/// Version of every format in this module, except that of [`write_evaluation_keys`].
 pub const VERSION: u16 = 1;
+
+/// The newest version of a kind of artefact, here and in the crates above.
+pub fn newest_version(kind: Kind) -> u16 {
+    match kind {
+        Kind::EvaluationKeys => EVALUATION_KEYS_VERSION,
+        _ => VERSION,
+    }
+}
 
 type IoResult = std::io::Result<()>;
 
@@ -37,9 +53,15 @@ pub fn write_preamble(writer: &mut Writer<impl Write>, kind: Kind, id: ParamsId,
 /// [`DecodeError`] if header or identifier differ.
 pub fn open<R: Read>(source: R, kind: Kind, params: &CkksParams, limit: u64) -> Result<Reader<R>, DecodeError> {
     let (_, mut reader) = Header::open(source, kind, VERSION, limit)?;
+    check_params(&mut reader, params)?;
+    Ok(reader)
+}
+
+/// Reads a parameter identifier, which must be that of `params`.
+fn check_params(reader: &mut Reader<impl Read>, params: &CkksParams) -> Result<(), DecodeError> {
     let found = ParamsId(reader.bytes()?);
     if found == params.id() {
-        Ok(reader)
+        Ok(())
     } else {
         Err(DecodeError::ParamsMismatch { found: found.to_string(), wanted: params.id().to_string() })
     }
@@ -180,6 +202,18 @@ pub fn read_scale(reader: &mut Reader<impl Read>) -> Result<Scale, DecodeError> 
     Scale::from_parts(twos, primes).ok_or(DecodeError::Value { what: "scale", found: count.into(), wanted })
 }
 
+/// Reads the scale of a ciphertext, whose odd factors are primes of the chain.
+fn read_scale_of(reader: &mut Reader<impl Read>, params: &CkksParams) -> Result<Scale, DecodeError> {
+    let scale = read_scale(reader)?;
+    match scale.parts().1.iter().find(|(factor, _)| !params.primes().contains(factor)) {
+        Some((found, _)) => {
+            let wanted = "primes of the parameters";
+            Err(DecodeError::Value { what: "factor of a scale", found: *found, wanted })
+        }
+        None => Ok(scale),
+    }
+}
+
 const SEEDED: u8 = 0;
 const FULL: u8 = 1;
 const SEED_BYTES: u64 = size_of::<Seed>() as u64;
@@ -237,11 +271,7 @@ impl PackedCiphertext {
             let limit = params.top().0.into();
             return Err(DecodeError::TooLarge { what: "level", found: level.0.into(), limit });
         }
-        let scale = read_scale(reader)?;
-        if let Some((found, _)) = scale.parts().1.iter().find(|(factor, _)| !params.primes().contains(factor)) {
-            let wanted = "primes of the parameters";
-            return Err(DecodeError::Value { what: "factor of a scale", found: *found, wanted });
-        }
+        let scale = read_scale_of(reader, params)?;
         let components = reader.u8()?;
         if !(2..=3).contains(&components) {
             let wanted = "2 or 3";
@@ -367,41 +397,4 @@ pub fn read_public_key(source: impl Read, params: &CkksParams) -> Result<PublicK
     let b = read_poly(&mut reader, basis)?;
     reader.finish()?;
     Ok(PublicKey { params: params.clone(), seed, b, a: sample::uniform(basis, &seed, 0) })
-}
-
-fn relinearization_key_body(params: &CkksParams) -> u64 {
-    let digits = params.primes().len().div_ceil(params.digit_limbs().max(1)) as u64;
-    32 + digits * basis_bytes(params.key_basis())
-}
-
-/// Bytes of a relinearisation key with its header.
-pub fn relinearization_key_bytes(params: &CkksParams) -> u64 {
-    HEADER_BYTES + 32 + relinearization_key_body(params)
-}
-
-/// Writes a relinearisation key with header: a seed, then `b_d` for each digit.
-///
-/// # Errors
-/// Those of the sink.
-pub fn write_relinearization_key(writer: &mut Writer<impl Write>, key: &RelinearizationKey) -> IoResult {
-    let params = key.params();
-    write_preamble(writer, Kind::EvaluationKeys, params.id(), relinearization_key_body(params))?;
-    writer.bytes(&key.key.seed)?;
-    key.key.b.iter().try_for_each(|b| write_poly(writer, b))
-}
-
-/// Reads a relinearisation key.
-///
-/// # Errors
-/// [`DecodeError`] for every way in which the bytes can be wrong.
-pub fn read_relinearization_key(source: impl Read, params: &CkksParams) -> Result<RelinearizationKey, DecodeError> {
-    if params.special_primes().is_empty() {
-        return Err(DecodeError::Value { what: "special primes", found: 0, wanted: "at least one" });
-    }
-    let mut reader = open(source, Kind::EvaluationKeys, params, 32 + relinearization_key_body(params))?;
-    let seed = reader.bytes()?;
-    let digits = params.primes().len().div_ceil(params.digit_limbs());
-    let b = (0..digits).map(|_| read_poly(&mut reader, params.key_basis())).collect::<Result<Vec<_>, _>>()?;
-    reader.finish()?;
-    Ok(RelinearizationKey { params: params.clone(), key: KeySwitchingKey::from_parts(params, seed, b) })
 }

@@ -1,4 +1,4 @@
-//! Golden bytes: `testdata/wire/vN` is decoded for ever, and to the same values.
+//! Golden bytes: `testdata/wire/vN` is decoded for ever, and to the same values. `N` is the version of the kind.
 //!
 //! A format whose version rises needs new files: `NIGHTLOOM_WRITE_GOLDEN=1 cargo test -p nightloom-he --test golden`
 //! writes those of the current version. The files of older versions stay as they are.
@@ -9,10 +9,11 @@ use std::sync::Once;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
-use nightloom_he::wire::{self, VERSION};
+use nightloom_he::wire::{self, EVALUATION_KEYS_VERSION, VERSION};
 use nightloom_he::{
-    Ciphertext, CkksParams, CkksSpec, Decryptor, Encoder, Encryptor, Evaluator, KeyGenerator, Level, Precision,
-    PublicKey, RelinearizationKey, Ring, Scale, SecretKey,
+    Ciphertext, CkksParams, CkksSpec, CompressedCiphertext, Decryptor, Encoder, Encryptor, EvaluationKeySpec,
+    EvaluationKeys, Evaluator, KeyGenerator, Level, Precision, PublicKey, RelinearizationKey, Ring, RotationKeys,
+    Scale, SecretKey, noise,
 };
 use nightloom_wire::{Header, Kind, Reader, Writer};
 
@@ -29,14 +30,31 @@ fn values(params: &CkksParams) -> Vec<f64> {
     (0..params.slots()).map(|i| (i * 37 % 101) as f64 / 64.0 - 0.75).collect()
 }
 
+/// What the golden evaluation keys are for.
+fn key_spec(ring: Ring) -> EvaluationKeySpec {
+    let low_rotation = (5, Level(0));
+    EvaluationKeySpec {
+        relinearization: Some(Level(0)),
+        rotations: [(3, Level(1))]
+            .into_iter()
+            .chain((ring == Ring::ConjugateInvariant).then_some(low_rotation))
+            .collect(),
+        conjugation: (ring == Ring::Standard).then_some(Level(0)),
+    }
+}
+
+/// Slots and bits of the golden compressed ciphertexts.
+const COMPRESSED: [(&str, usize, u32); 2] = [("few-slots", 16, 21), ("all-slots", 512, 28)];
+
 const CIPHERTEXTS: [&str; 4] = ["seeded", "full", "three-components", "rescaled"];
 
-/// The files of a kind, or `None` if another crate writes it and keeps golden files for it.
-fn names(kind: Kind) -> Option<(&'static str, Vec<&'static str>)> {
+/// The files of a version of a kind, or `None` if another crate writes it and keeps golden files for it.
+fn names(kind: Kind, version: u16) -> Option<(&'static str, Vec<&'static str>)> {
     match kind {
         Kind::SecretKey => Some(("secret_key", vec!["key"])),
         Kind::PublicKey => Some(("public_key", vec!["key"])),
-        Kind::EvaluationKeys => Some(("relinearization_key", vec!["key"])),
+        Kind::EvaluationKeys if version == 1 => Some(("relinearization_key", vec!["key"])),
+        Kind::EvaluationKeys => Some(("evaluation_keys", vec!["keys"])),
         Kind::Ciphertext => Some(("ciphertext", CIPHERTEXTS.to_vec())),
         Kind::Program | Kind::ClientSpec | Kind::Request | Kind::Response => None,
     }
@@ -74,18 +92,36 @@ fn write_golden(ring: Ring) {
     let full = Encryptor::public(&public).encrypt(&message, Level(0), &mut rng).unwrap();
     let three = Evaluator::new(&params).square(&seeded).unwrap();
     let rescaled = Evaluator::new(&params).relinearize_rescale(&three, &relinearization).unwrap();
-    let store = |kind: &str, name: &str, bytes: Vec<u8>| {
-        let folder = folder(VERSION, kind);
+    let evaluation = generator.evaluation_keys(&secret, &key_spec(ring), &mut rng).unwrap();
+    let store_version = |version: u16, kind: &str, name: &str, bytes: Vec<u8>| {
+        let folder = folder(version, kind);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(file_name(ring, name)), bytes).unwrap();
     };
+    let store = |kind: &str, name: &str, bytes: Vec<u8>| store_version(VERSION, kind, name, bytes);
     store("spec", "spec", spec_bytes(params.spec()));
     store("secret_key", "key", secret_bytes(&secret));
     store("public_key", "key", public_bytes(&public));
     store("relinearization_key", "key", relinearization_bytes(&relinearization));
+    store_version(EVALUATION_KEYS_VERSION, "evaluation_keys", "keys", evaluation_bytes(&evaluation));
     for (name, ciphertext) in CIPHERTEXTS.into_iter().zip([&seeded, &full, &three, &rescaled]) {
         store("ciphertext", name, ciphertext_bytes(ciphertext));
     }
+    for (name, slots, bits) in COMPRESSED {
+        let compressed = CompressedCiphertext::new(&periodic(&params, &secret, slots), slots, bits).unwrap();
+        store("compressed_ciphertext", name, compressed_bytes(&compressed));
+    }
+}
+
+/// An encryption of the first values, again and again.
+fn periodic(params: &CkksParams, secret: &SecretKey, slots: usize) -> Ciphertext {
+    let repeated: Vec<f64> = values(params)[..slots].iter().copied().cycle().take(params.slots()).collect();
+    let message = Encoder::new(params).encode(&repeated, &Scale::power_of_two(30)).unwrap();
+    Encryptor::symmetric(secret).encrypt(&message, Level(0), &mut ChaCha20Rng::from_seed([2; 32])).unwrap()
+}
+
+fn compressed_bytes(ciphertext: &CompressedCiphertext) -> Vec<u8> {
+    written(|writer| wire::write_compressed_ciphertext(writer, ciphertext))
 }
 
 fn written(write: impl FnOnce(&mut Writer<&mut Vec<u8>>) -> std::io::Result<()>) -> Vec<u8> {
@@ -108,6 +144,10 @@ fn public_bytes(key: &PublicKey) -> Vec<u8> {
 
 fn relinearization_bytes(key: &RelinearizationKey) -> Vec<u8> {
     written(|writer| wire::write_relinearization_key(writer, key))
+}
+
+fn evaluation_bytes(keys: &EvaluationKeys) -> Vec<u8> {
+    written(|writer| wire::write_evaluation_keys(writer, keys))
 }
 
 fn ciphertext_bytes(ciphertext: &Ciphertext) -> Vec<u8> {
@@ -134,8 +174,9 @@ fn assert_decrypts(params: &CkksParams, secret: &SecretKey, ciphertext: &Ciphert
 
 #[test]
 fn every_kind_and_version_has_golden_files() {
-    for version in 1..=VERSION {
-        for (kind, (folder_name, names)) in Kind::ALL.into_iter().filter_map(|kind| Some((kind, names(kind)?))) {
+    for kind in Kind::ALL {
+        for version in 1..=wire::newest_version(kind) {
+            let Some((folder_name, names)) = names(kind, version) else { continue };
             let mut expected = BTreeSet::new();
             for ring in RINGS {
                 for name in &names {
@@ -211,5 +252,74 @@ fn golden_keys_and_ciphertexts_decode_bit_for_bit_and_decrypt() {
             let fresh = Encryptor::public(&public).encrypt(&message, params.top(), &mut rng).unwrap();
             assert_decrypts(params, secret, &fresh, &values);
         }
+    }
+}
+
+#[test]
+fn golden_evaluation_keys_decode_bit_for_bit_and_work() {
+    for ring in RINGS {
+        let params = &toy_insecure(ring);
+        let secret = wire::read_secret_key(&*golden(1, "secret_key", ring, "key"), params).unwrap();
+        let [seeded, full] =
+            ["seeded", "full"].map(|name| read_ciphertext(&golden(1, "ciphertext", ring, name), params));
+        let evaluator = Evaluator::new(params);
+
+        let bytes = golden(2, "evaluation_keys", ring, "keys");
+        assert_eq!(bytes.len() as u64, wire::evaluation_keys_bytes(params, &key_spec(ring)));
+        let keys = wire::read_evaluation_keys(&*bytes, params, bytes.len() as u64).unwrap();
+        assert_eq!(evaluation_bytes(&keys), bytes);
+        assert_eq!(keys.spec(), key_spec(ring));
+        for ciphertext in [&seeded, &full] {
+            let mut expected = values(params);
+            expected.rotate_left(3);
+            assert_decrypts(params, &secret, &evaluator.rotate(ciphertext, 3, keys.rotations()).unwrap(), &expected);
+        }
+        let mut expected = values(params);
+        let moved = match ring {
+            Ring::Standard => evaluator.conjugate(&full, keys.rotations()),
+            Ring::ConjugateInvariant => {
+                expected.rotate_left(5);
+                evaluator.rotate(&full, 5, keys.rotations())
+            }
+        };
+        assert_decrypts(params, &secret, &moved.unwrap(), &expected);
+        let key = keys.relinearization().unwrap();
+        let message = Encoder::new(params).encode(&values(params), &Scale::power_of_two(14)).unwrap();
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let small = Encryptor::symmetric(&secret).encrypt(&message, Level(0), &mut rng).unwrap();
+        let square = evaluator.square(&small).unwrap();
+        let difference = evaluator.sub(&evaluator.relinearize(&square, key).unwrap(), &square).unwrap();
+        assert_decrypts(params, &secret, &difference, &vec![0.0; params.slots()]);
+
+        // Version 1: the relinearisation key, for every level.
+        let bytes = golden(1, "relinearization_key", ring, "key");
+        let keys = wire::read_evaluation_keys(&*bytes, params, bytes.len() as u64).unwrap();
+        let key = wire::read_relinearization_key(&*bytes, params).unwrap();
+        assert_eq!((keys.relinearization(), keys.rotations()), (Some(&key), &RotationKeys::empty(params)));
+    }
+}
+
+/// They have no header: responses and others put them after their own.
+#[test]
+fn golden_compressed_ciphertexts_decode_bit_for_bit_and_decrypt() {
+    for ring in RINGS {
+        let params = &toy_insecure(ring);
+        let secret = wire::read_secret_key(&*golden(1, "secret_key", ring, "key"), params).unwrap();
+        for (name, slots, bits) in COMPRESSED {
+            let bytes = golden(1, "compressed_ciphertext", ring, name);
+            let mut reader = Reader::new(&*bytes, bytes.len() as u64);
+            let compressed = wire::read_compressed_ciphertext(&mut reader, params).unwrap();
+            reader.finish().unwrap();
+            assert_eq!(compressed_bytes(&compressed), bytes);
+            assert_eq!((compressed.slots(), compressed.bits()), (slots, bits));
+            assert_eq!(compressed, CompressedCiphertext::new(&periodic(params, &secret, slots), slots, bits).unwrap());
+            let message = Decryptor::new(&secret).decrypt_compressed(&compressed).unwrap();
+            let found = Encoder::new(params).decode_message(&message).unwrap();
+            let bound = noise::TAIL_DEVIATIONS * noise::compression(params, slots) / compressed.scale().to_f64();
+            let error = Precision::of(&found[..slots], &values(params)).max_error;
+            assert!(error < bound + 1e-3, "{error}, {bound}");
+        }
+        let folder = folder(1, "compressed_ciphertext");
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), RINGS.len() * COMPRESSED.len());
     }
 }

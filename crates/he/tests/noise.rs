@@ -3,8 +3,8 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use nightloom_he::{
-    Ciphertext, CkksParams, CkksSpec, Decryptor, Encoder, Encryptor, Evaluator, KeyGenerator, Level, Precision,
-    PublicKey, RelinearizationKey, Ring, Scale, SecretKey, noise,
+    Ciphertext, CkksParams, CkksSpec, CompressedCiphertext, Decryptor, Encoder, Encryptor, Evaluator, KeyGenerator,
+    Level, Precision, PublicKey, RelinearizationKey, Ring, Scale, SecretKey, noise,
 };
 
 struct Party {
@@ -121,6 +121,89 @@ fn noise_is_as_stated_at_the_parameters_of_the_product() {
         assert!(found.max_error < noise::TAIL_DEVIATIONS * stated, "level {level}: {}", found.max_error / stated);
     }
     assert_eq!(current.level(), Level(0));
+}
+
+/// What rotations, their parts and compression add, each alone.
+#[test]
+fn noise_of_rotations_is_as_stated_at_the_parameters_of_the_product() {
+    let spec = CkksSpec {
+        ring: Ring::ConjugateInvariant,
+        log_degree: 13,
+        prime_bits: vec![50, 50, 50],
+        special_bits: vec![50],
+    };
+    let mut party = Party::new(spec.validate().unwrap());
+    let params = party.params.clone();
+    let evaluator = Evaluator::new(&params);
+    let top = params.top();
+    let wanted = [(1, top), (100, top)].into();
+    let keys = KeyGenerator::new(&params).rotation_keys(&party.secret, &wanted, &mut party.rng).unwrap();
+    let scale = Scale::power_of_two(30);
+    let values = party.values(0.618_033_988_749_895);
+    let message = party.encoder.encode(&values, &scale).unwrap();
+    let decoded = |party: &Party, ciphertext: &Ciphertext| {
+        party.encoder.decode(&Decryptor::new(&party.secret).decrypt(ciphertext).unwrap()).unwrap()
+    };
+    let turned = |values: &[f64], slots: usize| {
+        let mut values = values.to_vec();
+        values.rotate_left(slots);
+        values
+    };
+    for level in [Level(0), Level(1), Level(2)] {
+        let fresh = Encryptor::symmetric(&party.secret).encrypt(&message, level, &mut party.rng).unwrap();
+        let before = decoded(&party, &fresh);
+        let rotated = evaluator.rotate(&fresh, 100, &keys).unwrap();
+        let stated = noise::rotation(&params, level);
+        assert_near(party.noise(&rotated, &turned(&before, 100)), stated, noise::TAIL_DEVIATIONS, "rotation");
+
+        // Before a division nothing can be decrypted; the division adds its rounding to what the key switch has made. The
+        // product with a plaintext changes the noise by its mean square and leaves something to be rounded.
+        let decomposed = evaluator.decompose(&fresh).unwrap();
+        let extended = evaluator.rotate_extended(&decomposed, 1, &keys).unwrap();
+        let weights: Vec<f64> = values.iter().map(|x| 8.0 * x).collect();
+        let weights = party.encoder.encode(&weights, &Scale::power_of_two(12)).unwrap();
+        let factors = party.encoder.decode_message(&weights).unwrap();
+        let product = extended.mul(&party.encoder.extended_plaintext(&weights, level).unwrap()).unwrap();
+        let expected: Vec<f64> = turned(&before, 1).iter().zip(&factors).map(|(x, w)| x * w).collect();
+        let mean_square = factors.iter().map(|w| w * w).sum::<f64>() / factors.len() as f64;
+        let stated =
+            (noise::key_switch(&params, level) * mean_square.sqrt() * 12f64.exp2()).hypot(noise::rounding(&params, 2));
+        let divided = evaluator.divide(&product).unwrap();
+        assert_near(party.noise(&divided, &expected), stated, noise::TAIL_DEVIATIONS, "extended rotation");
+
+        let before = decoded(&party, &divided);
+        let moved = evaluator.divide(&evaluator.switch_rotate(product, 100, &keys).unwrap()).unwrap();
+        // The rounding of the second polynomial is that of `divided`, and comes off; that of the first comes twice.
+        let alone = noise::encoding(&params);
+        let step = noise::extended_rotation(&params, level);
+        let second = (step.powi(2) - noise::key_switch(&params, level).powi(2)).sqrt();
+        let stated = noise::key_switch(&params, level).hypot(alone).hypot(noise::rounding(&params, 2));
+        let found = party.noise(&moved, &turned(&before, 100));
+        assert!((second - noise::rounding(&params, 2)).abs() < 0.01 * second, "one component is nearly all of it");
+        assert_near(found, stated, noise::TAIL_DEVIATIONS, "giant step");
+    }
+
+    // A vector that its encoding rounds.
+    let stated = noise::encoding(&params);
+    let encoded = party.encoder.encode(&values, &Scale::power_of_two(20)).unwrap();
+    let found = party.encoder.decode_message(&encoded).unwrap();
+    let found: Vec<f64> = found.iter().zip(&values).map(|(found, x)| (found - x) * 20f64.exp2()).collect();
+    assert_near(Precision::of(&found, &vec![0.0; values.len()]), stated, GAUSSIAN_DEVIATIONS, "encoding");
+
+    // Half of the slots and all of them.
+    for slots in [4096, 8192] {
+        let repeated: Vec<f64> = values[..slots].iter().copied().cycle().take(values.len()).collect();
+        let message = party.encoder.encode(&repeated, &Scale::power_of_two(45)).unwrap();
+        let fresh = Encryptor::symmetric(&party.secret).encrypt(&message, Level(0), &mut party.rng).unwrap();
+        let compressed = CompressedCiphertext::new(&fresh, slots, 30).unwrap();
+        let message = Decryptor::new(&party.secret).decrypt_compressed(&compressed).unwrap();
+        let scale = compressed.scale().to_f64();
+        let found = party.encoder.decode_message(&message).unwrap();
+        let found: Vec<f64> = found.iter().zip(&repeated).map(|(found, x)| (found - x) * scale).collect();
+        let stated = noise::compression(&params, slots);
+        let found = Precision::of(&found[..slots], &vec![0.0; slots]);
+        assert_near(found, stated, noise::TAIL_DEVIATIONS, "compression");
+    }
 }
 
 /// Levels whose last digit is not full, and special primes of every number, in both rings.

@@ -5,13 +5,14 @@ use std::io::{Read, Write};
 use chacha20::ChaCha20Rng;
 use nightloom_he::wire::{self as scheme};
 use nightloom_he::{
-    Ciphertext, CkksParams, Decryptor, Encoder, Encryptor, EvalError, KeyGenerator, Level, PublicKey,
-    RelinearizationKey, SecretKey,
+    Ciphertext, CkksParams, CompressedCiphertext, Decryptor, Encoder, Encryptor, EvalError, EvaluationKeys,
+    KeyGenerator, PublicKey, SecretKey,
 };
-use nightloom_program::ClientSpec;
 use nightloom_program::wire::{
-    self, BatchHeader, read_batch_header, request_ciphertext_bytes, response_ciphertext_bytes, write_batch_header,
+    self, BatchHeader, Security, read_batch_header, request_ciphertext_bytes, response_ciphertext_bytes,
+    write_batch_header,
 };
+use nightloom_program::{ClientSpec, Packing, ThreadsError, thread_pool};
 use nightloom_wire::{DecodeError, Kind, Writer};
 use rand_core::{CryptoRng, SeedableRng};
 use rayon::prelude::*;
@@ -65,6 +66,18 @@ pub enum ClientError {
         /// Features of the model.
         wanted: usize,
     },
+    /// Outputs that the model does not have for any input in its range: the response was made for another key, or is
+    /// damaged.
+    #[error(
+        "the response decrypts to {found:.3e} where at most {limit:.3e} is possible: an output left the range of the \
+         response, or it was made for another key or with another client's evaluation keys, or it is damaged"
+    )]
+    Implausible {
+        /// The value found.
+        found: f64,
+        /// The largest that is possible.
+        limit: f64,
+    },
     /// A response of another program, or with another number of outputs.
     #[error("the response is not for this model: {what} is {found}, wanted {wanted}")]
     Foreign {
@@ -76,11 +89,8 @@ pub enum ClientError {
         wanted: String,
     },
     /// The threads could not be started.
-    #[error("cannot start {threads} threads")]
-    Threads {
-        /// Threads wanted.
-        threads: usize,
-    },
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
 }
 
 /// A fresh pair: the secret stays, the evaluation key goes to the service.
@@ -90,8 +100,8 @@ pub struct Keys {
     pub secret: SecretKey,
     /// Encrypts only; for sources of data that may not decrypt.
     pub public: PublicKey,
-    /// For the service; absent if the program needs none.
-    pub evaluation: Option<RelinearizationKey>,
+    /// For the service: those that the program needs, each at the level where it is used.
+    pub evaluation: EvaluationKeys,
 }
 
 /// What encrypts: the secret key (smaller requests) or the public one.
@@ -119,13 +129,24 @@ impl Client {
     /// Reads a client specification (`NAME.client`).
     ///
     /// # Errors
-    /// [`ClientError::Decode`] if the bytes are not one, [`ClientError::Threads`].
+    /// [`ClientError::Decode`] if the bytes are not one or its parameters are below 128 bits of security,
+    /// [`ClientError::Threads`].
     pub fn read(source: impl Read, threads: usize) -> Result<Self, ClientError> {
-        let (spec, params) = wire::read_client_spec(source)?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let threads = pool.map_err(|_| ClientError::Threads { threads })?;
+        Self::with_spec(wire::read_client_spec(source, Security::Required)?, threads)
+    }
+
+    /// As [`read`](Self::read), but accepts parameters below 128 bits of security: for experiments, as data encrypted
+    /// under them is not protected.
+    ///
+    /// # Errors
+    /// [`ClientError::Decode`] if the bytes are not one, [`ClientError::Threads`].
+    pub fn read_insecure(source: impl Read, threads: usize) -> Result<Self, ClientError> {
+        Self::with_spec(wire::read_client_spec(source, Security::Waived)?, threads)
+    }
+
+    fn with_spec((spec, params): (ClientSpec, CkksParams), threads: usize) -> Result<Self, ClientError> {
         let encoder = Encoder::new(&params);
-        Ok(Self { spec, params, encoder, threads })
+        Ok(Self { spec, params, encoder, threads: thread_pool(threads)? })
     }
 
     /// The specification.
@@ -151,7 +172,7 @@ impl Client {
         let generator = KeyGenerator::new(&self.params);
         let secret = generator.secret_key(rng);
         let public = generator.public_key(&secret, rng)?;
-        let evaluation = if self.spec.relinearizes { Some(generator.relinearization_key(&secret, rng)?) } else { None };
+        let evaluation = generator.evaluation_keys(&secret, &self.spec.keys, rng)?;
         Ok(Keys { secret, public, evaluation })
     }
 
@@ -171,13 +192,17 @@ impl Client {
         Ok(scheme::read_public_key(source, &self.params)?)
     }
 
-    /// Number of batches that these samples fill.
-    pub fn batches(&self, samples: usize) -> usize {
-        samples.div_ceil(self.params.slots())
+    /// Samples of a full batch.
+    pub fn capacity(&self) -> usize {
+        self.spec.capacity(&self.params)
     }
 
-    /// Encrypts one batch: one ciphertext a feature, sample `i` of the batch in slot `i`. `done` is called with each
-    /// finished ciphertext.
+    /// Number of batches that these samples fill.
+    pub fn batches(&self, samples: usize) -> usize {
+        samples.div_ceil(self.capacity())
+    }
+
+    /// Encrypts one batch. `done` is called with each finished ciphertext.
     ///
     /// # Errors
     /// [`ClientError::Features`], [`ClientError::OutOfRange`].
@@ -189,10 +214,46 @@ impl Client {
         rng: &mut impl CryptoRng,
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Ciphertext>, ClientError> {
-        self.encrypt_features(features, batch, 0..self.spec.inputs(), key, rng, done)
+        self.encrypt_ciphertexts(features, batch, 0..self.spec.request_ciphertexts(), key, rng, done)
     }
 
-    fn encrypt_features(
+    /// The slots of one ciphertext of a batch. Slots and samples that are not there are computed on too, and a value out
+    /// of range there would spoil the others.
+    fn slots(&self, features: &Features<'_>, batch: usize, ciphertext: usize) -> Result<Vec<f64>, ClientError> {
+        let background = 0f64.clamp(self.spec.input.low, self.spec.input.high);
+        let first = batch * self.capacity();
+        let samples = first..(first + self.capacity()).min(features.len());
+        match &self.spec.packing {
+            Packing::SampleInSlot => {
+                let mut values = features.column(ciphertext, samples.clone());
+                for (at, value) in values.iter().enumerate() {
+                    self.check_range(samples.start + at, ciphertext, *value)?;
+                }
+                values.resize(self.params.slots(), background);
+                Ok(values)
+            }
+            Packing::SampleInSlots { batch, input, .. } => {
+                let width = self.spec.inputs();
+                let mut values = features.rows(samples.clone());
+                for (at, value) in values.iter().enumerate() {
+                    self.check_range(samples.start + at / width, at % width, *value)?;
+                }
+                values.resize(width * batch, background);
+                let slot = |feature: &Option<u32>| feature.map_or(0.0, |feature| values[feature as usize]);
+                Ok(input.iter().cycle().take(self.params.slots()).map(slot).collect())
+            }
+        }
+    }
+
+    fn check_range(&self, sample: usize, feature: usize, found: f64) -> Result<(), ClientError> {
+        let (low, high) = (self.spec.input.low, self.spec.input.high);
+        if (low..=high).contains(&found) {
+            return Ok(());
+        }
+        Err(ClientError::OutOfRange { sample, feature, found, low, high })
+    }
+
+    fn encrypt_ciphertexts(
         &self,
         features: &Features<'_>,
         batch: usize,
@@ -204,28 +265,16 @@ impl Client {
         if features.width() != self.spec.inputs() {
             return Err(ClientError::Features { found: features.width(), wanted: self.spec.inputs() });
         }
-        let first = batch * self.params.slots();
-        let samples = first..(first + self.params.slots()).min(features.len());
         // A generator of its own for every ciphertext, so that they can be made in parallel.
         let mut seeds = Vec::with_capacity(range.len());
         for _ in range.clone() {
-            let mut seed = [0; 32];
-            rng.fill_bytes(&mut seed);
-            seeds.push(zeroize::Zeroizing::new(seed));
+            let mut seed = zeroize::Zeroizing::new([0; 32]);
+            rng.fill_bytes(&mut *seed);
+            seeds.push(seed);
         }
-        let one = |(feature, seed): (usize, &zeroize::Zeroizing<[u8; 32]>)| {
-            let values = features.column(feature, samples.clone());
-            let (low, high) = (self.spec.input.low, self.spec.input.high);
-            if let Some(at) = values.iter().position(|value| !(low..=high).contains(value)) {
-                return Err(ClientError::OutOfRange {
-                    sample: samples.start + at,
-                    feature,
-                    found: values[at],
-                    low,
-                    high,
-                });
-            }
-            let message = self.encoder.encode(&values, &self.spec.scale)?;
+        let one = |(ciphertext, seed): (usize, &zeroize::Zeroizing<[u8; 32]>)| {
+            let slots = zeroize::Zeroizing::new(self.slots(features, batch, ciphertext)?);
+            let message = self.encoder.encode(&slots, &self.spec.scale)?;
             let encryptor = match key {
                 EncryptionKey::Secret(key) => Encryptor::symmetric(key),
                 EncryptionKey::Public(key) => Encryptor::public(key),
@@ -252,19 +301,19 @@ impl Client {
         progress: &(dyn Fn(f64) + Sync),
     ) -> Result<BatchHeader, ClientError> {
         let mut writer = Writer::new(sink);
-        let inputs = self.spec.inputs();
-        let header = BatchHeader::new(self.spec.program, features.len() as u64, self.params.slots(), inputs);
+        let ciphertexts = self.spec.request_ciphertexts();
+        let header = BatchHeader::new(self.spec.program, features.len() as u64, self.capacity(), ciphertexts);
         let each = match key {
             EncryptionKey::Secret(_) => request_ciphertext_bytes(&self.params, self.spec.level, &self.spec.scale),
             EncryptionKey::Public(_) => response_ciphertext_bytes(&self.params, self.spec.level, &self.spec.scale),
         };
         write_batch_header(&mut writer, Kind::Request, &self.params, &header, each).map_err(ClientError::Write)?;
-        let total = (header.batches * inputs) as f64;
+        let total = (header.batches * ciphertexts) as f64;
         let mut written = 0;
         for batch in 0..header.batches {
-            for first in (0..inputs).step_by(WRITE_AHEAD) {
-                let range = first..(first + WRITE_AHEAD).min(inputs);
-                for ciphertext in self.encrypt_features(features, batch, range, key, rng, &|| {})? {
+            for first in (0..ciphertexts).step_by(WRITE_AHEAD) {
+                let range = first..(first + WRITE_AHEAD).min(ciphertexts);
+                for ciphertext in self.encrypt_ciphertexts(features, batch, range, key, rng, &|| {})? {
                     scheme::write_ciphertext(&mut writer, &ciphertext).map_err(ClientError::Write)?;
                     written += 1;
                 }
@@ -277,7 +326,7 @@ impl Client {
     /// Decrypts the ciphertexts of one batch: `samples` rows of outputs.
     ///
     /// # Errors
-    /// [`ClientError::Eval`].
+    /// [`ClientError::Eval`], [`ClientError::Implausible`].
     pub fn decrypt_batch(
         &self,
         ciphertexts: &[Ciphertext],
@@ -287,46 +336,90 @@ impl Client {
         let decode = |ciphertext: &Ciphertext| -> Result<Vec<f64>, ClientError> {
             Ok(self.encoder.decode(&Decryptor::new(secret).decrypt(ciphertext)?)?)
         };
-        let columns: Vec<Vec<f64>> =
-            self.threads.install(|| ciphertexts.par_iter().map(decode).collect::<Result<_, _>>())?;
-        Ok((0..samples).flat_map(|sample| columns.iter().map(move |column| column[sample])).collect())
+        self.rows(self.threads.install(|| ciphertexts.par_iter().map(decode).collect::<Result<_, _>>())?, samples)
+    }
+
+    fn decrypt_compressed(
+        &self,
+        ciphertexts: &[CompressedCiphertext],
+        secret: &SecretKey,
+        samples: usize,
+    ) -> Result<Vec<f64>, ClientError> {
+        let decode = |ciphertext: &CompressedCiphertext| -> Result<Vec<f64>, ClientError> {
+            Ok(self.encoder.decode_message(&Decryptor::new(secret).decrypt_compressed(ciphertext)?)?)
+        };
+        self.rows(ciphertexts.iter().map(decode).collect::<Result<_, _>>()?, samples)
+    }
+
+    /// Rows of outputs from the slots of every ciphertext.
+    fn rows(&self, slots: Vec<Vec<f64>>, samples: usize) -> Result<Vec<f64>, ClientError> {
+        let values: Vec<f64> = match &self.spec.packing {
+            Packing::SampleInSlot => {
+                (0..samples).flat_map(|sample| slots.iter().map(move |slots| slots[sample])).collect()
+            }
+            Packing::SampleInSlots { outputs, .. } => {
+                let slots = slots.first().map_or(&[][..], Vec::as_slice);
+                let outputs = outputs.iter().take(samples * self.spec.outputs());
+                outputs.map(|slot| slots.get(*slot as usize).copied().unwrap_or(f64::NAN)).collect()
+            }
+        };
+        if let Packing::SampleInSlots { outputs, compressed: true, .. } = &self.spec.packing {
+            // What a compressed response has no room for wraps around, and then no slot of it is right: not those either
+            // that belong to no output and must be zero.
+            let tolerance = self.spec.error_bound_public_key;
+            let slots = slots.first().map_or(&[][..], Vec::as_slice);
+            let period = outputs.iter().max().map_or(0, |last| (*last as usize + 1).next_power_of_two());
+            let spare = (0..period).filter(|slot| !outputs.contains(&(*slot as u32)));
+            let wrong = spare.filter_map(|slot| slots.get(slot)).find(|value| !(value.abs() <= tolerance));
+            if let Some(found) = wrong {
+                return Err(ClientError::Implausible { found: *found, limit: tolerance });
+            }
+        }
+        // What another key decrypts is as large as the modulus, and so is a value that left it.
+        let limit = self.spec.output_limit;
+        match values.iter().find(|value| !(value.abs() <= limit)) {
+            Some(found) => Err(ClientError::Implausible { found: *found, limit }),
+            None => Ok(values),
+        }
     }
 
     /// Decrypts a response.
     ///
     /// # Errors
-    /// [`ClientError::Foreign`] if it is not for this specification, [`ClientError::Decode`] if it is malformed.
+    /// [`ClientError::Foreign`] if it is not for this specification, [`ClientError::Decode`] if it is malformed,
+    /// [`ClientError::Implausible`] if it decrypts to values that the model cannot have.
     pub fn decrypt(&self, response: impl Read, secret: &SecretKey) -> Result<Outputs, ClientError> {
-        let (header, mut reader) = read_batch_header(response, Kind::Response, &self.params)?;
-        let columns = self.spec.outputs();
+        let (header, mut reader) = read_batch_header(response, Kind::Response, &self.params, self.capacity())?;
+        let wanted = self.spec.response_ciphertexts();
         if header.program != self.spec.program {
             return Err(foreign("program", header.program, self.spec.program));
         }
-        if header.ciphertexts != columns {
-            return Err(foreign("number of outputs", header.ciphertexts, columns));
+        if header.ciphertexts != wanted {
+            return Err(foreign("number of ciphertexts", header.ciphertexts, wanted));
         }
+        let compressed = matches!(&self.spec.packing, Packing::SampleInSlots { compressed: true, .. });
         let mut values = Vec::new();
         for batch in 0..header.batches {
-            let ciphertexts = wire::read_batch(&mut reader, &self.params, &header, &self.threads)?;
-            let samples = header.samples_in(batch, self.params.slots());
-            values.extend(self.decrypt_batch(&ciphertexts, secret, samples)?);
+            let samples = header.samples_in(batch, self.capacity());
+            values.extend(if compressed {
+                let ciphertexts = wire::read_compressed_batch(&mut reader, &self.params, &header)?;
+                self.decrypt_compressed(&ciphertexts, secret, samples)?
+            } else {
+                let ciphertexts = wire::read_batch(&mut reader, &self.params, &header, &self.threads)?;
+                self.decrypt_batch(&ciphertexts, secret, samples)?
+            });
         }
         reader.finish()?;
-        Ok(Outputs { values, columns })
+        Ok(Outputs { values, columns: self.spec.outputs() })
     }
 
     /// Bytes of a request of this many samples under the secret key.
     pub fn request_bytes(&self, samples: usize) -> u64 {
-        let ciphertexts = (self.batches(samples) * self.spec.inputs()) as u64;
+        let ciphertexts = (self.batches(samples) * self.spec.request_ciphertexts()) as u64;
         ciphertexts * request_ciphertext_bytes(&self.params, self.spec.level, &self.spec.scale)
     }
 }
 
 fn foreign(what: &'static str, found: impl ToString, wanted: impl ToString) -> ClientError {
     ClientError::Foreign { what, found: found.to_string(), wanted: wanted.to_string() }
-}
-
-/// The level and the size of a response's ciphertexts are the program's: a client can only bound them.
-pub fn response_bytes(params: &CkksParams, level: Level, scale: &nightloom_he::Scale, ciphertexts: usize) -> u64 {
-    ciphertexts as u64 * response_ciphertext_bytes(params, level, scale)
 }

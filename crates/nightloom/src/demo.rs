@@ -130,7 +130,7 @@ pub struct Demonstration {
 pub const DEFAULT_IMAGES: usize = 8192;
 const CLASSES: usize = 10;
 /// Images that show the compiler what inputs look like.
-const SAMPLES: usize = 64;
+pub(crate) const SAMPLES: usize = 64;
 
 /// Classifies the first `images` test images (at most 10,000) under encryption and compares with ONNX Runtime.
 ///
@@ -238,7 +238,7 @@ impl Demonstration {
                 plaintext_correct: self.reference_correct as u64,
                 agreeing: self.agreeing as u64,
                 max_logit_error: self.max_logit_error,
-                stated_bound: self.compiled.plan.error_bound,
+                stated_bound: self.compiled.plan.error_bound().secret_key,
             },
             stages: vec![
                 stage("Make keys", Party::Client, times.keygen, None),
@@ -267,7 +267,7 @@ impl Demonstration {
     }
 
     fn parameters(&self) -> Parameters {
-        let program = &self.compiled.plan.program;
+        let program = self.compiled.plan.program();
         let params = program.params();
         let log2 = |primes: &[u64]| primes.iter().map(|prime| (*prime as f64).log2()).collect();
         let row = |name: &str, value: String| Parameter { name: name.to_owned(), value };

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use nightloom_he::wire::{relinearization_key_bytes, write_relinearization_key};
-use nightloom_program::Executor;
-use nightloom_program::wire::{self, read_batch_header, response_ciphertext_bytes, write_batch_header};
-use nightloom_wire::{DecodeError, Kind, Writer};
+use nightloom_he::wire::{evaluation_keys_bytes, write_evaluation_keys};
+use nightloom_program::wire;
+use nightloom_wire::{DecodeError, Writer};
 use rand_core::CryptoRng;
 
 use crate::client::{Client, ClientError, EncryptionKey, Outputs};
@@ -82,18 +81,17 @@ pub fn run(
     progress: &(dyn Fn(Phase, f64) + Sync),
 ) -> Result<Outcome, JobError> {
     let mut times = Times::default();
-    let client = Client::read(&*compiled.client_bytes, threads)?;
-    let server = Server::read(&*compiled.server_bytes)?;
+    // Who compiled below 128 bits has accepted that.
+    let read = if compiled.client.insecure { Client::read_insecure } else { Client::read };
+    let client = read(&*compiled.client_bytes, threads)?;
+    let server = Server::read(&*compiled.server_bytes, threads)?;
 
     let start = Instant::now();
     let keys = client.generate_keys(rng)?;
-    let mut key_bytes = Vec::new();
-    if let Some(key) = &keys.evaluation {
-        key_bytes.reserve_exact(relinearization_key_bytes(client.params()) as usize);
-        write_relinearization_key(&mut Writer::new(&mut key_bytes), key).map_err(ClientError::Write)?;
-    }
+    let mut key_bytes = Vec::with_capacity(evaluation_keys_bytes(client.params(), &keys.evaluation.spec()) as usize);
+    write_evaluation_keys(&mut Writer::new(&mut key_bytes), &keys.evaluation).map_err(ClientError::Write)?;
     times.keygen = start.elapsed().as_secs_f64();
-    let key = if key_bytes.is_empty() { None } else { Some(server.read_evaluation_keys(&*key_bytes)?) };
+    let evaluation = server.read_evaluation_keys(&*key_bytes)?;
 
     let start = Instant::now();
     let mut request = Vec::with_capacity(client.request_bytes(features.len()) as usize + 256);
@@ -101,25 +99,19 @@ pub fn run(
     client.encrypt(features, EncryptionKey::Secret(&keys.secret), rng, &mut request, &encrypting)?;
     times.encrypt = start.elapsed().as_secs_f64();
 
-    let (header, mut reader) = read_batch_header(&*request, Kind::Request, server.params())?;
-    let executor = Executor::new(server.program(), key.as_ref(), threads).map_err(ServerError::Execute)?;
-    let output = server.program().output_type();
-    let response_header = wire::BatchHeader { ciphertexts: output.features, ..header };
-    let each = response_ciphertext_bytes(server.params(), output.level, &output.scale);
+    let (header, mut reader) = server.read_header(&*request)?;
+    let response_header = wire::BatchHeader { ciphertexts: server.program().output_type().features, ..header };
     let mut response = Writer::new(Vec::new());
-    write_batch_header(&mut response, Kind::Response, server.params(), &response_header, each)
-        .map_err(ServerError::Write)?;
+    server.write_header(&mut response, &response_header)?;
     for batch in 0..header.batches {
         let start = Instant::now();
-        let ciphertexts = wire::read_batch(&mut reader, server.params(), &header, executor.threads())?;
+        let ciphertexts = wire::read_batch(&mut reader, server.params(), &header, server.executor().threads())?;
         times.load += start.elapsed().as_secs_f64();
         let start = Instant::now();
         let evaluating = |part| progress(Phase::Evaluate, (batch as f64 + part) / header.batches as f64);
-        let results = executor.run(ciphertexts, &evaluating).map_err(ServerError::Execute)?;
+        let results = server.executor().run(ciphertexts, &evaluation, &evaluating).map_err(ServerError::Execute)?;
         times.evaluate += start.elapsed().as_secs_f64();
-        for ciphertext in &results {
-            nightloom_he::wire::write_ciphertext(&mut response, ciphertext).map_err(ServerError::Write)?;
-        }
+        server.write_results(&mut response, results)?;
     }
     reader.finish()?;
     let response = response.into_inner();

@@ -23,9 +23,9 @@
 //! client.encrypt(&features, EncryptionKey::Secret(&keys.secret), &mut rng, &mut request, &|_| {})?;
 //!
 //! // The service.
-//! let server = Server::read(&*compiled.server_bytes)?;
+//! let server = Server::read(&*compiled.server_bytes, 2)?;
 //! let mut response = Vec::new();
-//! server.run(&*request, keys.evaluation.as_ref(), 2, &mut response, &|_| {})?;
+//! server.run(&*request, &keys.evaluation, &mut response, &|_| {})?;
 //!
 //! // The data owner again.
 //! let outputs = client.decrypt(&*response, &keys.secret)?;

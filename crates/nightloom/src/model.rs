@@ -1,11 +1,14 @@
 //! From an ONNX file to the two artefacts: the program for the service and the specification for clients.
 
 use nightloom_compiler::diagnostic::Diagnostics;
+use nightloom_compiler::explain::Comparison;
 use nightloom_compiler::interval::Interval;
 use nightloom_compiler::network::Network;
-use nightloom_compiler::plans::throughput::{self, Options, Plan, PlanError};
+use nightloom_compiler::plans::Plan;
+use nightloom_compiler::plans::select::{self, Goal, SelectError};
+use nightloom_compiler::plans::throughput::Options;
 use nightloom_program::wire::{client_spec_bytes, program_bytes};
-use nightloom_program::{ClientSpec, InputEncoding};
+use nightloom_program::{ClientSpec, InputEncoding, Packing};
 
 /// How to compile a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +23,8 @@ pub struct CompileOptions {
     pub log_degree: Option<u32>,
     /// Accept parameters below 128 bits of security at the given degree.
     pub insecure: bool,
+    /// What the plan is chosen for.
+    pub goal: Goal,
     /// Samples (flattened features) from which the typical size of the outputs is taken.
     pub samples: Vec<Vec<f64>>,
 }
@@ -36,6 +41,7 @@ impl CompileOptions {
             precision_bits: Self::DEFAULT_PRECISION_BITS,
             log_degree: None,
             insecure: false,
+            goal: Goal::default(),
             samples: Vec::new(),
         }
     }
@@ -63,9 +69,9 @@ pub enum CompileError {
     /// The model has parts that cannot run encrypted, or the file is not a model.
     #[error(transparent)]
     Model(#[from] Diagnostics),
-    /// No parameters suffice.
+    /// No plan suffices.
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Plan(#[from] SelectError),
     /// The range of the input is not one.
     #[error("input range {low} to {high}: wanted two finite numbers in rising order")]
     InputRange {
@@ -88,31 +94,57 @@ pub fn compile(onnx: &[u8], options: &CompileOptions) -> Result<Compiled, Compil
     let InputEncoding { low, high, .. } = options.input;
     let input = Interval::new(low, high).ok_or(CompileError::InputRange { low, high })?;
     let network = nightloom_compiler::pipeline::load(onnx)?;
-    let plan = throughput::plan(
-        &network,
-        &Options {
-            input,
-            precision_bits: options.precision_bits,
-            log_degree: options.log_degree,
-            insecure: options.insecure,
-            samples: options.samples.clone(),
+    let plan = select::select(&network, &plan_options(options, input), &options.goal)?;
+    let program = plan.program();
+    let (server_bytes, id) = program_bytes(program, plan.is_insecure())?;
+    let (input_type, bound) = (program.input_type(), plan.error_bound());
+    let packing = match &plan {
+        Plan::Throughput(_) => Packing::SampleInSlot,
+        Plan::Latency(plan) => Packing::SampleInSlots {
+            batch: plan.batch,
+            input: plan.input.slots().to_vec(),
+            outputs: plan.outputs.iter().map(|slot| *slot as u32).collect(),
+            compressed: program.compression().is_some(),
         },
-    )?;
-    let (server_bytes, program) = program_bytes(&plan.program, plan.insecure)?;
-    let input_type = plan.program.input_type();
+    };
+    let largest = plan.magnitudes()[program.output().0];
     let client = ClientSpec {
         name: options.name.clone(),
-        program,
-        parameters: plan.program.params().spec().clone(),
-        insecure: plan.insecure,
+        program: id,
+        parameters: program.params().spec().clone(),
+        insecure: plan.is_insecure(),
         input_shape: network.input_shape().to_vec(),
         output_shape: network.output_shape().to_vec(),
         input: options.input,
         level: input_type.level,
         scale: input_type.scale.clone(),
-        relinearizes: plan.program.relinearizes(),
-        error_bound: plan.error_bound,
+        keys: program.evaluation_keys(),
+        packing,
+        error_bound: bound.secret_key,
+        error_bound_public_key: bound.public_key,
+        // The bound is that of typical inputs; a whole interval's may be larger.
+        output_limit: 2.0 * largest + 16.0 * bound.public_key,
     };
-    let client_bytes = client_spec_bytes(&client, plan.program.params())?;
+    let client_bytes = client_spec_bytes(&client, plan.program().params())?;
     Ok(Compiled { network, plan, client, server_bytes, client_bytes })
+}
+
+/// Every plan of a network side by side, for the goal of the options.
+///
+/// # Errors
+/// [`CompileError::InputRange`].
+pub fn compare(network: &Network, options: &CompileOptions) -> Result<Comparison, CompileError> {
+    let InputEncoding { low, high, .. } = options.input;
+    let input = Interval::new(low, high).ok_or(CompileError::InputRange { low, high })?;
+    Ok(Comparison::new(network, &plan_options(options, input), &options.goal))
+}
+
+fn plan_options(options: &CompileOptions, input: Interval) -> Options {
+    Options {
+        input,
+        precision_bits: options.precision_bits,
+        log_degree: options.log_degree,
+        insecure: options.insecure,
+        samples: options.samples.clone(),
+    }
 }

@@ -3,20 +3,21 @@
 use std::io::{Read, Write};
 
 use nightloom_he::wire as scheme;
-use nightloom_he::{CkksParams, RelinearizationKey};
-use nightloom_program::wire::{
-    self, BatchHeader, program_id, read_batch_header, read_program, response_ciphertext_bytes, write_batch_header,
-};
-use nightloom_program::{ExecuteError, Executor, Program, ProgramId};
+use nightloom_he::{Ciphertext, CkksParams, CompressedCiphertext, EvaluationKeys};
+use nightloom_program::wire::{self, BatchHeader, program_id, read_batch_header, read_program, write_batch_header};
+use nightloom_program::{DEFAULT_WEIGHT_BYTES, ExecuteError, Executor, Program, ProgramId};
 use nightloom_wire::{DecodeError, Kind, Writer};
 
 /// A program, ready to serve.
 #[derive(Debug)]
 pub struct Server {
-    program: Program,
+    executor: Executor,
     id: ProgramId,
     insecure: bool,
 }
+
+/// Bytes of keys that a client may send beyond twice what the program needs.
+const MAX_SURPLUS: u64 = 1 << 26;
 
 /// Why the service's half failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,20 +43,33 @@ pub enum ServerError {
 }
 
 impl Server {
-    /// Reads a program (`NAME.server`).
+    /// Reads a program (`NAME.server`) and prepares it for a number of threads.
     ///
     /// # Errors
-    /// [`ServerError::Decode`].
-    pub fn read(mut source: impl Read) -> Result<Self, ServerError> {
+    /// [`ServerError::Decode`], [`ServerError::Execute`] if threads cannot be started.
+    pub fn read(source: impl Read, threads: usize) -> Result<Self, ServerError> {
+        Self::read_with(source, threads, DEFAULT_WEIGHT_BYTES)
+    }
+
+    /// As [`read`](Self::read), with a limit on the memory for encoded weights; those beyond it are encoded each time.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_with(mut source: impl Read, threads: usize, weight_bytes: usize) -> Result<Self, ServerError> {
         let mut bytes = Vec::new();
         source.read_to_end(&mut bytes).map_err(DecodeError::Io)?;
         let (program, insecure) = read_program(&*bytes)?;
-        Ok(Self { program, id: program_id(&bytes), insecure })
+        Ok(Self { executor: Executor::new(program, threads, weight_bytes)?, id: program_id(&bytes), insecure })
     }
 
     /// The program.
     pub fn program(&self) -> &Program {
-        &self.program
+        self.executor.program()
+    }
+
+    /// What runs it.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
     }
 
     /// Its identifier.
@@ -70,15 +84,19 @@ impl Server {
 
     /// The parameters.
     pub fn params(&self) -> &CkksParams {
-        self.program.params()
+        self.program().params()
     }
 
-    /// Reads a client's evaluation keys.
+    /// Reads a client's evaluation keys, which must be all that the program needs.
     ///
     /// # Errors
-    /// [`ServerError::Decode`].
-    pub fn read_evaluation_keys(&self, source: impl Read) -> Result<RelinearizationKey, ServerError> {
-        Ok(scheme::read_relinearization_key(source, self.params())?)
+    /// [`ServerError::Decode`], [`ServerError::Execute`] for a key that is missing.
+    pub fn read_evaluation_keys(&self, source: impl Read) -> Result<EvaluationKeys, ServerError> {
+        // More keys than the program needs do no harm.
+        let limit = 2 * scheme::evaluation_keys_bytes(self.params(), &self.program().evaluation_keys()) + MAX_SURPLUS;
+        let keys = scheme::read_evaluation_keys(source, self.params(), limit)?;
+        self.executor.check_keys(&keys)?;
+        Ok(keys)
     }
 
     /// Runs the program on every batch of a request and writes the response. `progress` is called with the part of the
@@ -89,33 +107,64 @@ impl Server {
     pub fn run(
         &self,
         request: impl Read,
-        key: Option<&RelinearizationKey>,
-        threads: usize,
+        keys: &EvaluationKeys,
         sink: impl Write,
         progress: &(dyn Fn(f64) + Sync),
     ) -> Result<BatchHeader, ServerError> {
-        let (header, mut reader) = read_batch_header(request, Kind::Request, self.params())?;
-        if header.program != self.id {
-            return Err(ServerError::Foreign { found: header.program, wanted: self.id });
-        }
-        let wanted = self.program.input_type().features;
-        if header.ciphertexts != wanted {
-            return Err(ExecuteError::Inputs { found: header.ciphertexts, wanted }.into());
-        }
-        let executor = Executor::new(&self.program, key, threads)?;
-        let output = self.program.output_type();
-        let response = BatchHeader { ciphertexts: output.features, ..header };
-        let each = response_ciphertext_bytes(self.params(), output.level, &output.scale);
+        let (header, mut reader) = self.read_header(request)?;
+        let response = BatchHeader { ciphertexts: self.program().output_type().features, ..header };
         let mut writer = Writer::new(sink);
-        write_batch_header(&mut writer, Kind::Response, self.params(), &response, each).map_err(ServerError::Write)?;
+        self.write_header(&mut writer, &response)?;
         for batch in 0..header.batches {
-            let ciphertexts = wire::read_batch(&mut reader, self.params(), &header, executor.threads())?;
+            let ciphertexts = wire::read_batch(&mut reader, self.params(), &header, self.executor.threads())?;
             let overall = |part| progress((batch as f64 + part) / header.batches as f64);
-            for ciphertext in executor.run(ciphertexts, &overall)? {
-                scheme::write_ciphertext(&mut writer, &ciphertext).map_err(ServerError::Write)?;
-            }
+            self.write_results(&mut writer, self.executor.run(ciphertexts, keys, &overall)?)?;
         }
         reader.finish()?;
         Ok(response)
+    }
+
+    /// Reads the head of a request, which must be for this program.
+    pub(crate) fn read_header<R: Read>(
+        &self,
+        request: R,
+    ) -> Result<(BatchHeader, nightloom_wire::Reader<R>), ServerError> {
+        let (header, reader) = read_batch_header(request, Kind::Request, self.params(), self.program().capacity())?;
+        if header.program != self.id {
+            return Err(ServerError::Foreign { found: header.program, wanted: self.id });
+        }
+        let wanted = self.program().input_type().features;
+        if header.ciphertexts != wanted {
+            return Err(ExecuteError::Inputs { found: header.ciphertexts, wanted }.into());
+        }
+        Ok((header, reader))
+    }
+
+    pub(crate) fn write_header(
+        &self,
+        writer: &mut Writer<impl Write>,
+        header: &BatchHeader,
+    ) -> Result<(), ServerError> {
+        let each = wire::result_bytes(self.program());
+        write_batch_header(writer, Kind::Response, self.params(), header, each).map_err(ServerError::Write)
+    }
+
+    pub(crate) fn write_results(
+        &self,
+        writer: &mut Writer<impl Write>,
+        results: Vec<Ciphertext>,
+    ) -> Result<(), ServerError> {
+        for result in &results {
+            match self.program().compression() {
+                None => scheme::write_ciphertext(writer, result),
+                Some(compression) => {
+                    let compressed = CompressedCiphertext::new(result, compression.slots, compression.bits)
+                        .map_err(ExecuteError::from)?;
+                    scheme::write_compressed_ciphertext(writer, &compressed)
+                }
+            }
+            .map_err(ServerError::Write)?;
+        }
+        Ok(())
     }
 }

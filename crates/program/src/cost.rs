@@ -1,5 +1,7 @@
 //! What a program costs: counted in operations of the ring, priced by a machine.
 
+use std::collections::BTreeSet;
+
 use crate::{Op, Program, ValueId};
 
 /// Nanoseconds of the ring's operations on one thread.
@@ -83,6 +85,54 @@ impl Work {
         };
         switch + Self::division(2 * features, extended, divisor, n)
     }
+
+    /// The decomposition of one component over `limbs` primes, which rotations of the same ciphertext share.
+    pub fn decomposition(limbs: usize, special: usize, n: u64) -> Self {
+        let digits = limbs.div_ceil(special.max(1));
+        let converted = digits * (limbs + special) - limbs;
+        Self {
+            transforms: (limbs + converted) as u64,
+            multiplications: (converted * special) as u64 * n,
+            ..Self::default()
+        }
+    }
+
+    /// One rotation of a decomposed ciphertext over `limbs` primes, left undivided: products with both parts of the key
+    /// and the permutation.
+    pub fn baby_step(limbs: usize, special: usize, n: u64) -> Self {
+        let (digits, extended) = (limbs.div_ceil(special.max(1)), limbs + special);
+        Self { multiplications: (2 * (digits + 1) * extended) as u64 * n, ..Self::default() }
+    }
+
+    /// One rotation of an undivided sum, left undivided.
+    pub fn giant_step(limbs: usize, special: usize, n: u64) -> Self {
+        Self::division(1, limbs + special, special, n)
+            + Self::decomposition(limbs, special, n)
+            + Self::baby_step(limbs, special, n)
+    }
+
+    /// A matrix over slots with these numbers of diagonals and of baby and giant steps other than zero, and its division
+    /// by `divisor` primes.
+    pub fn slot_matrix(
+        [diagonals, babies, giants]: [usize; 3],
+        limbs: usize,
+        special: usize,
+        divisor: usize,
+        n: u64,
+    ) -> Self {
+        let extended = limbs + special;
+        let times = |count: usize, work: Self| Self {
+            transforms: count as u64 * work.transforms,
+            multiplications: count as u64 * work.multiplications,
+            ..work
+        };
+        let products = Self { multiplications: (2 * diagonals * extended) as u64 * n, ..Self::default() };
+        products
+            + Self::decomposition(limbs, special, n)
+            + times(babies, Self::baby_step(limbs, special, n))
+            + times(giants, Self::giant_step(limbs, special, n))
+            + Self::division(2, extended, divisor, n)
+    }
 }
 
 impl Program {
@@ -106,6 +156,13 @@ impl Program {
                 Work::key_switch(result.features, source_limbs(source), special, special + 1, n)
             }
             Op::Rescale { source } => Work::division(result.components * result.features, source_limbs(source), 1, n),
+            Op::SlotMatrix { source, matrix, rescale, .. } => {
+                let turned = |steps: BTreeSet<usize>| steps.iter().filter(|step| **step != 0).count();
+                let counts = [matrix.diagonals().len(), turned(matrix.babies()), turned(matrix.giants())];
+                Work::slot_matrix(counts, source_limbs(source), special, special + usize::from(*rescale), n)
+            }
+            Op::Fold { rotations, .. } => Work::key_switch(rotations.len(), limbs, special, special, n),
+            Op::AddSlots { .. } => Work::products(1, 1, limbs, n),
         }
     }
 

@@ -1,5 +1,7 @@
 use nightloom_he::{EvalError, Level, ParamsId, Scale};
 
+use crate::ThreadsError;
+
 /// Why a list of operations is not a program.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +74,38 @@ pub enum VerifyError {
         /// The factor.
         factor: u64,
     },
+    /// A period that is no power of two, or longer than the slots.
+    #[error("operation {op}: slots of period {found}, wanted a power of two up to {slots}")]
+    Period {
+        /// Position of the operation.
+        op: usize,
+        /// Period found.
+        found: usize,
+        /// Slots of a ciphertext.
+        slots: usize,
+    },
+    /// A weight that is too large for its scale.
+    #[error("operation {op}: a weight of {weight} at scale {scale} is too large to encode")]
+    Weight {
+        /// Position of the operation.
+        op: usize,
+        /// The weight.
+        weight: f64,
+        /// The scale of the weights.
+        scale: Scale,
+    },
+    /// Results that cannot be compressed in this way.
+    #[error(
+        "results of {slots} slots and {bits} bits: wanted a power of two of slots and 2 to {most} bits, of two components"
+    )]
+    Compression {
+        /// Slots asked for.
+        slots: usize,
+        /// Bits asked for.
+        bits: u32,
+        /// Most bits of these parameters.
+        most: u32,
+    },
     /// A bias that is not finite or does not fit the modulus.
     #[error("operation {op}: bias {index} is {value}, too large for the scale {scale} at level {level}")]
     Bias {
@@ -135,15 +169,9 @@ pub enum ExecuteError {
         /// The program's parameters.
         wanted: ParamsId,
     },
-    /// The program relinearises, and no key was given.
-    #[error("the program needs a relinearisation key")]
-    MissingKey,
     /// The threads could not be started.
-    #[error("cannot start {threads} threads")]
-    Threads {
-        /// Threads wanted.
-        threads: usize,
-    },
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
     /// The scheme refused an operation.
     #[error(transparent)]
     Eval(#[from] EvalError),

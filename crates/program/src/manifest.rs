@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nightloom_he::{CkksParams, CkksSpec, Level, Ring, Scale, SpecError};
+use nightloom_he::{CkksParams, CkksSpec, EvaluationKeySpec, Level, Ring, Scale, SpecError};
 use serde::{Deserialize, Serialize};
 
 /// SHA-256 of the bytes of a program: requests carry it, so that a wrong program is an error and not garbage.
@@ -35,6 +35,24 @@ pub struct InputEncoding {
     pub high: f64,
 }
 
+/// How samples are laid out in ciphertexts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Packing {
+    /// One ciphertext a feature, one sample a slot.
+    SampleInSlot,
+    /// Samples spread over the slots of one ciphertext.
+    SampleInSlots {
+        /// Samples that share a ciphertext.
+        batch: usize,
+        /// What each slot of one period holds: a feature, those of the samples of a batch one after another, or zero.
+        input: Vec<Option<u32>>,
+        /// The slot of each output, those of the samples of a batch one after another.
+        outputs: Vec<u32>,
+        /// Whether results come compressed.
+        compressed: bool,
+    },
+}
+
 /// The client specification: shapes, scaling and parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientSpec {
@@ -56,22 +74,52 @@ pub struct ClientSpec {
     pub level: Level,
     /// Scale at which to encode.
     pub scale: Scale,
-    /// Whether the service needs a relinearisation key.
-    pub relinearizes: bool,
+    /// The evaluation keys that the service needs.
+    pub keys: EvaluationKeySpec,
+    /// How samples are laid out.
+    pub packing: Packing,
     /// No output differs from the model's by more than this for inputs like the samples that the model was compiled
     /// with, but for the tails stated at [`Program::output_bounds`](crate::Program::output_bounds).
     pub error_bound: f64,
+    /// The same for requests encrypted with the public key, whose fresh noise is larger.
+    pub error_bound_public_key: f64,
+    /// No output exceeds this for any input in the range, noise included: what does was not computed for this key.
+    pub output_limit: f64,
 }
 
 impl ClientSpec {
-    /// Features of one sample: ciphertexts of a request.
+    /// Features of one sample.
     pub fn inputs(&self) -> usize {
         self.input_shape.iter().product()
     }
 
-    /// Numbers of one result: ciphertexts of a response.
+    /// Numbers of one result.
     pub fn outputs(&self) -> usize {
         self.output_shape.iter().product()
+    }
+
+    /// Samples of one batch, under these parameters.
+    pub fn capacity(&self, params: &CkksParams) -> usize {
+        match &self.packing {
+            Packing::SampleInSlot => params.slots(),
+            Packing::SampleInSlots { batch, .. } => *batch,
+        }
+    }
+
+    /// Ciphertexts of one batch of a request.
+    pub fn request_ciphertexts(&self) -> usize {
+        match &self.packing {
+            Packing::SampleInSlot => self.inputs(),
+            Packing::SampleInSlots { .. } => 1,
+        }
+    }
+
+    /// Ciphertexts of one batch of a response.
+    pub fn response_ciphertexts(&self) -> usize {
+        match &self.packing {
+            Packing::SampleInSlot => self.outputs(),
+            Packing::SampleInSlots { .. } => 1,
+        }
     }
 
     /// The checked parameters.
@@ -95,8 +143,11 @@ pub(crate) struct ClientSpecJson {
     input: InputEncoding,
     level: u8,
     scale: ScaleJson,
-    relinearizes: bool,
+    keys: KeysJson,
+    packing: PackingJson,
     error_bound: f64,
+    error_bound_public_key: f64,
+    output_limit: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -171,14 +222,17 @@ impl From<&ClientSpec> for ClientSpecJson {
             input: spec.input,
             level: spec.level.0,
             scale: ScaleJson::new(&spec.scale),
-            relinearizes: spec.relinearizes,
+            keys: KeysJson::new(&spec.keys),
+            packing: PackingJson::new(&spec.packing),
             error_bound: spec.error_bound,
+            error_bound_public_key: spec.error_bound_public_key,
+            output_limit: spec.output_limit,
         }
     }
 }
 
 impl ClientSpecJson {
-    /// `None` if the program identifier, the scale or a shape is malformed.
+    /// `None` if the program identifier, the scale, a shape, a range, a bound or the packing is malformed.
     pub(crate) fn spec(self) -> Option<ClientSpec> {
         let product = |shape: &[usize]| shape.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
         let bounded =
@@ -186,7 +240,14 @@ impl ClientSpecJson {
         if !bounded(&self.input_shape) || !bounded(&self.output_shape) {
             return None;
         }
+        let (inputs, outputs) = (self.input_shape.iter().product(), self.output_shape.iter().product());
         let (parameters, insecure) = self.parameters.spec();
+        let InputEncoding { scale, offset, low, high } = self.input;
+        let numbers = [scale, offset, low, high, self.error_bound, self.error_bound_public_key, self.output_limit];
+        let sound = numbers.iter().all(|number| number.is_finite()) && low <= high && scale != 0.0;
+        if !sound || self.error_bound < 0.0 || self.error_bound_public_key < 0.0 || self.output_limit < 0.0 {
+            return None;
+        }
         Some(ClientSpec {
             program: ProgramId(hex(&self.program)?),
             name: self.name,
@@ -197,8 +258,108 @@ impl ClientSpecJson {
             input: self.input,
             level: Level(self.level),
             scale: self.scale.scale()?,
-            relinearizes: self.relinearizes,
+            keys: self.keys.keys(),
+            packing: self.packing.packing(inputs, outputs)?,
             error_bound: self.error_bound,
+            error_bound_public_key: self.error_bound_public_key,
+            output_limit: self.output_limit,
+        })
+    }
+}
+
+/// Levels of keys, as in [`EvaluationKeySpec`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysJson {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    relinearization: Option<u8>,
+    /// Rotation and level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rotations: Vec<(u32, u8)>,
+}
+
+impl KeysJson {
+    fn new(keys: &EvaluationKeySpec) -> Self {
+        Self {
+            relinearization: keys.relinearization.map(|level| level.0),
+            rotations: keys.rotations.iter().map(|(rotation, level)| (*rotation as u32, level.0)).collect(),
+        }
+    }
+
+    fn keys(self) -> EvaluationKeySpec {
+        let rotations = self.rotations.into_iter().map(|(rotation, level)| (rotation as usize, Level(level)));
+        EvaluationKeySpec {
+            relinearization: self.relinearization.map(Level),
+            rotations: rotations.collect(),
+            conjugation: None,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+enum PackingJson {
+    SampleInSlot,
+    SampleInSlots {
+        batch: u32,
+        period: u32,
+        /// First slot, first feature, distance of features, number of slots.
+        input: Vec<(u32, u32, i32, u32)>,
+        outputs: Vec<u32>,
+        compressed: bool,
+    },
+}
+
+impl PackingJson {
+    fn new(packing: &Packing) -> Self {
+        let Packing::SampleInSlots { batch, input, outputs, compressed } = packing else { return Self::SampleInSlot };
+        let mut runs: Vec<(u32, u32, i32, u32)> = Vec::new();
+        for (slot, feature) in input.iter().enumerate() {
+            let (Some(feature), slot) = (*feature, slot as u32) else { continue };
+            match runs.last_mut() {
+                Some((first, start, step, count))
+                    if *first + *count == slot
+                        && (*count == 1
+                            || i64::from(*start) + i64::from(*step) * i64::from(*count) == i64::from(feature)) =>
+                {
+                    // Features are below 2^20.
+                    *step = if *count == 1 { feature as i32 - *start as i32 } else { *step };
+                    *count += 1;
+                }
+                _ => runs.push((slot, feature, 0, 1)),
+            }
+        }
+        let (period, outputs) = (input.len() as u32, outputs.clone());
+        Self::SampleInSlots { batch: *batch as u32, period, input: runs, outputs, compressed: *compressed }
+    }
+
+    /// `None` if a slot, a feature or the period is not one, for samples of this many inputs and outputs.
+    fn packing(self, inputs: usize, outputs: usize) -> Option<Packing> {
+        let Self::SampleInSlots { batch, period, input: runs, outputs: slots, compressed } = self else {
+            return Some(Packing::SampleInSlot);
+        };
+        let (batch, period) = (batch as usize, period as usize);
+        let sized = batch.is_power_of_two() && period.is_power_of_two() && period <= crate::wire::MAX_PERIOD;
+        if !sized || Some(slots.len()) != outputs.checked_mul(batch) {
+            return None;
+        }
+        let features = inputs.checked_mul(batch)?;
+        let mut input = vec![None; period];
+        for (first, start, step, count) in runs {
+            for at in 0..i64::from(count).min(period as i64 + 1) {
+                let feature = i64::from(start) + at * i64::from(step);
+                let feature = u32::try_from(feature).ok().filter(|feature| (*feature as usize) < features)?;
+                let slot = input.get_mut(first as usize + at as usize)?;
+                if slot.replace(feature).is_some() {
+                    return None;
+                }
+            }
+        }
+        slots.iter().all(|slot| (*slot as usize) < period).then_some(Packing::SampleInSlots {
+            batch,
+            input,
+            outputs: slots,
+            compressed,
         })
     }
 }

@@ -1,6 +1,8 @@
 use nightloom_he::{Level, Scale};
 use nightloom_ring::IntegerMatrix;
 
+use crate::SlotMatrix;
+
 /// A value of a program: the result of the operation at this position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueId(pub usize);
@@ -70,6 +72,31 @@ pub enum Op {
         /// The level of the result.
         level: Level,
     },
+    /// A matrix over the slots of one ciphertext, then [`Op::Rescale`] if asked for, with one division.
+    SlotMatrix {
+        /// The ciphertext.
+        source: ValueId,
+        /// Weights as real numbers.
+        matrix: SlotMatrix,
+        /// Scale at which the weights are encoded.
+        weight_scale: Scale,
+        /// Whether the result is divided by the last prime of the level.
+        rescale: bool,
+    },
+    /// Adds to every slot the one `rotation` further on, for each rotation in turn.
+    Fold {
+        /// The ciphertext.
+        source: ValueId,
+        /// The rotations, in order.
+        rotations: Vec<usize>,
+    },
+    /// Adds a vector of slots.
+    AddSlots {
+        /// The ciphertext.
+        source: ValueId,
+        /// One period of slots, a power of two.
+        values: Vec<f64>,
+    },
 }
 
 impl Op {
@@ -83,7 +110,10 @@ impl Op {
             | Self::Relinearize { source }
             | Self::Rescale { source }
             | Self::RelinearizeRescale { source }
-            | Self::DropTo { source, .. } => vec![*source],
+            | Self::DropTo { source, .. }
+            | Self::SlotMatrix { source, .. }
+            | Self::Fold { source, .. }
+            | Self::AddSlots { source, .. } => vec![*source],
         }
     }
 
@@ -98,6 +128,10 @@ impl Op {
             Self::Rescale { .. } => "rescale",
             Self::RelinearizeRescale { .. } => "relinearize+rescale",
             Self::DropTo { .. } => "drop levels",
+            Self::SlotMatrix { rescale: false, .. } => "slot matrix",
+            Self::SlotMatrix { rescale: true, .. } => "slot matrix+rescale",
+            Self::Fold { .. } => "fold",
+            Self::AddSlots { .. } => "add slots",
         }
     }
 

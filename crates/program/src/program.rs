@@ -1,4 +1,6 @@
-use nightloom_he::{CkksParams, Scale};
+use std::collections::BTreeMap;
+
+use nightloom_he::{CkksParams, CompressedCiphertext, EvaluationKeySpec, Level, Scale};
 
 use crate::verify::{self, ValueType};
 use crate::{Op, ValueId, VerifyError};
@@ -12,6 +14,17 @@ pub struct Program {
     names: Vec<String>,
     output: ValueId,
     types: Vec<ValueType>,
+    capacity: usize,
+    compression: Option<Compression>,
+}
+
+/// How results are compressed before they are sent: see [`CompressedCiphertext`](nightloom_he::CompressedCiphertext).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Slots after which the result repeats: no others are sent.
+    pub slots: usize,
+    /// Bits of a coefficient.
+    pub bits: u32,
 }
 
 impl Program {
@@ -28,7 +41,41 @@ impl Program {
         if output.0 >= ops.len() {
             return Err(VerifyError::LaterValue { op: ops.len(), value: output.0 });
         }
-        Ok(Self { params: params.clone(), ops, names, output, types })
+        let mut program = Self { params: params.clone(), ops, names, output, types, capacity: 1, compression: None };
+        if program.period() == 1 {
+            program.capacity = params.slots();
+        }
+        Ok(program)
+    }
+
+    /// The same program for this many samples a run, where that is not one a slot; at most as many as slots.
+    pub fn with_capacity(self, samples: usize) -> Self {
+        Self { capacity: samples.clamp(1, self.params.slots()), ..self }
+    }
+
+    /// The same program with compressed results.
+    ///
+    /// # Errors
+    /// [`VerifyError::Compression`] unless results have two components, the slots are a power of two of at most all, and
+    /// the bits are 2 to [`max_bits`](CompressedCiphertext::max_bits).
+    pub fn with_compression(self, compression: Compression) -> Result<Self, VerifyError> {
+        let Compression { slots, bits } = compression;
+        let most = CompressedCiphertext::max_bits(&self.params);
+        let allowed = slots.is_power_of_two() && slots <= self.params.slots() && (2..=most).contains(&bits);
+        if !allowed || self.output_type().components != 2 {
+            return Err(VerifyError::Compression { slots, bits, most });
+        }
+        Ok(Self { compression: Some(compression), ..self })
+    }
+
+    /// How results are compressed, if they are.
+    pub fn compression(&self) -> Option<Compression> {
+        self.compression
+    }
+
+    /// Samples that one run computes: one a slot, or if operations move slots one, unless stated otherwise.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// The parameters.
@@ -64,6 +111,60 @@ impl Program {
     /// The type of the response.
     pub fn output_type(&self) -> &ValueType {
         &self.types[self.output.0]
+    }
+
+    /// Slots after which every vector of the program repeats: all that the cleartext interpreter looks at. 1 if no
+    /// operation moves slots, so that every slot is a sample by itself.
+    pub fn period(&self) -> usize {
+        let period = |op: &Op| match op {
+            Op::SlotMatrix { matrix, .. } => matrix.period(),
+            Op::Fold { rotations, .. } => rotations.iter().max().map_or(1, |largest| (largest + 1).next_power_of_two()),
+            Op::AddSlots { values, .. } => values.len(),
+            _ => 1,
+        };
+        self.ops.iter().map(period).max().unwrap_or(1)
+    }
+
+    /// The rotations that need a key, each with the highest level at which it is used.
+    pub fn rotations(&self) -> BTreeMap<usize, Level> {
+        let mut rotations = BTreeMap::new();
+        let mut add = |rotation: usize, level: Level| {
+            let highest = rotations.entry(rotation).or_insert(level);
+            *highest = level.max(*highest);
+        };
+        for (op, result) in self.ops.iter().zip(&self.types) {
+            match op {
+                Op::SlotMatrix { source, matrix, .. } => {
+                    let level = self.types[source.0].level;
+                    matrix.babies().into_iter().chain(matrix.giants()).for_each(|step| add(step, level));
+                }
+                Op::Fold { rotations, .. } => rotations.iter().for_each(|rotation| add(*rotation, result.level)),
+                _ => {}
+            }
+        }
+        rotations.remove(&0);
+        rotations
+    }
+
+    /// The evaluation keys that are needed, each at the level where it is used.
+    pub fn evaluation_keys(&self) -> EvaluationKeySpec {
+        let relinearized = self.ops.iter().filter_map(|op| match op {
+            Op::Relinearize { source } | Op::RelinearizeRescale { source } => Some(self.types[source.0].level),
+            _ => None,
+        });
+        EvaluationKeySpec { relinearization: relinearized.max(), rotations: self.rotations(), conjugation: None }
+    }
+
+    /// Bytes of the weights of matrices over slots, encoded.
+    pub fn weight_bytes(&self) -> u64 {
+        let bytes = |op: &Op| match op {
+            Op::SlotMatrix { source, matrix, .. } => {
+                let limbs = self.types[source.0].level.limbs() + self.params.special_primes().len();
+                (matrix.diagonals().len() * limbs * self.params.degree() * size_of::<f64>()) as u64
+            }
+            _ => 0,
+        };
+        self.ops.iter().map(bytes).sum()
     }
 
     /// Whether a relinearisation key is needed.

@@ -4,6 +4,9 @@ use nightloom_he::{CkksParams, Level, Scale};
 
 use crate::{Op, ValueId, VerifyError};
 
+/// Scaled weights of a matrix over slots stay below this, so that their encoding fits the ring's signed coefficients.
+const MAX_SCALED_WEIGHT: f64 = (1u64 << 46) as f64;
+
 /// What is known of an array of ciphertexts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValueType {
@@ -96,7 +99,47 @@ impl Rule<'_> {
                 }
                 Ok(ValueType { level: *level, ..operand.clone() })
             }
+            Op::SlotMatrix { source, matrix, weight_scale, rescale } => {
+                let operand = self.slots(*source, matrix.period())?;
+                self.scale_of_chain(weight_scale)?;
+                let weight = matrix.largest_weight();
+                if weight * weight_scale.to_f64() >= MAX_SCALED_WEIGHT {
+                    return Err(VerifyError::Weight { op: self.op, weight, scale: weight_scale.clone() });
+                }
+                if matrix.diagonals().iter().any(|diagonal| diagonal.rotation != 0) {
+                    self.special_primes()?;
+                }
+                let result = ValueType { scale: operand.scale.mul(weight_scale), ..operand.clone() };
+                if *rescale { self.rescaled(&result) } else { Ok(result) }
+            }
+            Op::Fold { source, rotations } => {
+                let period = rotations.iter().max().map_or(1, |largest| (largest + 1).next_power_of_two());
+                self.special_primes()?;
+                Ok(self.slots(*source, period)?.clone())
+            }
+            Op::AddSlots { source, values } => {
+                let operand = self.slots(*source, values.len())?;
+                self.bias_fits(values, &operand.scale, operand.level)?;
+                Ok(operand.clone())
+            }
         }
+    }
+
+    /// One ciphertext of two components, and a period that divides the slots.
+    fn slots(&self, source: ValueId, period: usize) -> Result<&ValueType, VerifyError> {
+        let operand = self.operand(source)?;
+        self.features(operand.features, 1)?;
+        self.components(operand, 2)?;
+        let slots = self.params.slots();
+        if period.is_power_of_two() && period <= slots {
+            Ok(operand)
+        } else {
+            Err(VerifyError::Period { op: self.op, found: period, slots })
+        }
+    }
+
+    fn special_primes(&self) -> Result<(), VerifyError> {
+        if self.params.special_primes().is_empty() { Err(VerifyError::NoSpecialPrimes { op: self.op }) } else { Ok(()) }
     }
 
     fn operand(&self, value: ValueId) -> Result<&ValueType, VerifyError> {
@@ -106,9 +149,7 @@ impl Rule<'_> {
     fn relinearized(&self, source: ValueId) -> Result<&ValueType, VerifyError> {
         let operand = self.operand(source)?;
         self.components(operand, 3)?;
-        if self.params.special_primes().is_empty() {
-            return Err(VerifyError::NoSpecialPrimes { op: self.op });
-        }
+        self.special_primes()?;
         Ok(operand)
     }
 

@@ -7,14 +7,14 @@
 use std::io::{Read, Write};
 
 use nightloom_he::wire::{self as scheme, PackedCiphertext, VERSION, write_preamble};
-use nightloom_he::{Ciphertext, CkksParams, Level, ParamsId, Scale};
+use nightloom_he::{Ciphertext, CkksParams, CompressedCiphertext, Level, ParamsId, Scale};
 use nightloom_ring::IntegerMatrix;
-use nightloom_wire::{DecodeError, Header, Kind, Reader, Writer};
+use nightloom_wire::{DecodeError, Header, Kind, Reader, Writer, packed_bytes};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::{ClientSpecJson, ParametersJson};
-use crate::{ClientSpec, Op, Program, ProgramId, Source, ValueId};
+use crate::{ClientSpec, Compression, Diagonal, Op, Packing, Program, ProgramId, SlotMatrix, Source, ValueId};
 
 /// Most features of one value.
 pub const MAX_FEATURES: usize = 1 << 20;
@@ -22,6 +22,12 @@ pub const MAX_FEATURES: usize = 1 << 20;
 pub const MAX_PROGRAM_BYTES: u64 = 1 << 32;
 const MAX_TEXT_BYTES: usize = 1 << 20;
 const MAX_OPS: usize = 1 << 16;
+/// Longest period of slots.
+pub(crate) const MAX_PERIOD: usize = 1 << 17;
+/// Most rotations of one fold.
+const MAX_FOLDS: usize = 64;
+/// Most weights of one matrix over slots, zeros included: 2 GiB.
+const MAX_SLOT_WEIGHTS: u64 = 1 << 29;
 /// Most batches in one request.
 pub const MAX_BATCHES: usize = 1 << 20;
 /// Ciphertexts whose bytes are in memory before they are unpacked.
@@ -58,7 +64,11 @@ fn write_program_body(writer: &mut Writer<impl Write>, program: &Program, insecu
         writer.byte_string(name.as_bytes())?;
         write_op(writer, op)?;
     }
-    writer.u32(program.output().0 as u32)
+    writer.u32(program.output().0 as u32)?;
+    writer.u32(program.capacity() as u32)?;
+    let (slots, bits) = program.compression().map_or((0, 0), |compression| (compression.slots, compression.bits));
+    writer.u32(slots as u32)?;
+    writer.u8(bits as u8)
 }
 
 fn write_op(writer: &mut Writer<impl Write>, op: &Op) -> IoResult {
@@ -101,7 +111,46 @@ fn write_op(writer: &mut Writer<impl Write>, op: &Op) -> IoResult {
             unary(writer, 7, *source)?;
             writer.u8(level.0)
         }
+        Op::SlotMatrix { source, matrix, weight_scale, rescale } => {
+            unary(writer, 8, *source)?;
+            scheme::write_scale(writer, weight_scale)?;
+            writer.u8(u8::from(*rescale))?;
+            write_slot_matrix(writer, matrix)
+        }
+        Op::Fold { source, rotations } => {
+            unary(writer, 9, *source)?;
+            writer.u32(rotations.len() as u32)?;
+            rotations.iter().try_for_each(|rotation| writer.u32(*rotation as u32))
+        }
+        Op::AddSlots { source, values } => {
+            unary(writer, 10, *source)?;
+            writer.u32(values.len() as u32)?;
+            values.iter().try_for_each(|value| writer.f64(*value))
+        }
     }
+}
+
+/// Period and base, then each diagonal as its rotation and the runs of its weights that are not zero.
+fn write_slot_matrix(writer: &mut Writer<impl Write>, matrix: &SlotMatrix) -> IoResult {
+    writer.u32(matrix.period() as u32)?;
+    writer.u32(matrix.base() as u32)?;
+    writer.u32(matrix.diagonals().len() as u32)?;
+    for Diagonal { rotation, weights } in matrix.diagonals() {
+        writer.u32(*rotation as u32)?;
+        let is_zero = |weight: &f32| weight.to_bits() == 0;
+        let runs: Vec<&[f32]> = weights.chunk_by(|a, b| is_zero(a) == is_zero(b)).collect();
+        writer.u32(runs.iter().filter(|run| !is_zero(&run[0])).count() as u32)?;
+        let mut start = 0;
+        for run in runs {
+            if !is_zero(&run[0]) {
+                writer.u32(start as u32)?;
+                writer.u32(run.len() as u32)?;
+                run.iter().try_for_each(|weight| writer.u32(weight.to_bits()))?;
+            }
+            start += run.len();
+        }
+    }
+    Ok(())
 }
 
 fn unary(writer: &mut Writer<impl Write>, code: u8, source: ValueId) -> IoResult {
@@ -133,10 +182,22 @@ pub fn read_program(source: impl Read) -> Result<(Program, bool), DecodeError> {
         ops.push(read_op(&mut reader)?);
     }
     let output = value(&mut reader)?;
+    let capacity = reader.u32()? as usize;
+    let compression = match (reader.u32()? as usize, u32::from(reader.u8()?)) {
+        (0, 0) => None,
+        (slots, bits) => Some(Compression { slots, bits }),
+    };
     reader.finish()?;
-    let program = Program::new(&params, ops, names, output)
-        .map_err(|error| DecodeError::Text { what: "program", problem: error.to_string() })?;
-    Ok((program, insecure))
+    if capacity == 0 || capacity > params.slots() {
+        let (found, wanted) = (capacity as u64, "one sample a run to one a slot");
+        return Err(DecodeError::Value { what: "samples of a run", found, wanted });
+    }
+    let program = Program::new(&params, ops, names, output).and_then(|program| match compression {
+        Some(compression) => program.with_compression(compression),
+        None => Ok(program),
+    });
+    let program = program.map_err(|error| DecodeError::Text { what: "program", problem: error.to_string() })?;
+    Ok((program.with_capacity(capacity), insecure))
 }
 
 fn check_id(found: ParamsId, params: &CkksParams) -> Result<(), DecodeError> {
@@ -168,8 +229,68 @@ fn read_op(reader: &mut Reader<impl Read>) -> Result<Op, DecodeError> {
         5 => Op::Rescale { source: value(reader)? },
         6 => Op::RelinearizeRescale { source: value(reader)? },
         7 => Op::DropTo { source: value(reader)?, level: Level(reader.u8()?) },
-        found => return Err(DecodeError::Value { what: "operation", found: found.into(), wanted: "0 to 7" }),
+        8 => {
+            let source = value(reader)?;
+            let weight_scale = scheme::read_scale(reader)?;
+            let rescale = match reader.u8()? {
+                0 => false,
+                1 => true,
+                found => return Err(DecodeError::Value { what: "rescaling", found: found.into(), wanted: "0 or 1" }),
+            };
+            Op::SlotMatrix { source, matrix: read_slot_matrix(reader)?, weight_scale, rescale }
+        }
+        9 => {
+            let source = value(reader)?;
+            let count = reader.count("rotations of a fold", 4, MAX_FOLDS)?;
+            let rotation = |_| Ok(reader.u32()? as usize);
+            Op::Fold { source, rotations: (0..count).map(rotation).collect::<Result<_, DecodeError>>()? }
+        }
+        10 => {
+            let source = value(reader)?;
+            let count = reader.count("slots", 8, MAX_PERIOD)?;
+            let values = (0..count).map(|_| reader.f64("slot")).collect::<Result<_, _>>()?;
+            Op::AddSlots { source, values }
+        }
+        found => return Err(DecodeError::Value { what: "operation", found: found.into(), wanted: "0 to 10" }),
     })
+}
+
+fn read_slot_matrix(reader: &mut Reader<impl Read>) -> Result<SlotMatrix, DecodeError> {
+    let period = reader.count("period", 0, MAX_PERIOD)?;
+    let base = reader.count("base", 0, MAX_PERIOD)?;
+    let count = reader.count("diagonals", 8, period)?;
+    let mut diagonals = Vec::new();
+    let mut stored = 0u64;
+    for _ in 0..count {
+        let rotation = reader.u32()? as usize;
+        let runs = reader.count("runs of weights", 12, period)?;
+        // Zeros take no bytes: what they may take in memory is bounded by itself.
+        stored += period as u64;
+        if stored > MAX_SLOT_WEIGHTS {
+            return Err(DecodeError::TooLarge { what: "weights over slots", found: stored, limit: MAX_SLOT_WEIGHTS });
+        }
+        let mut weights = vec![0.0; period];
+        let mut free = 0;
+        for _ in 0..runs {
+            let (start, length) = (reader.u32()? as usize, reader.count("weights", 4, period)?);
+            // Runs do not touch, so that there is one way to write a diagonal.
+            if start < free || length == 0 || start + length > period {
+                let wanted = "rising runs of weights inside the period";
+                return Err(DecodeError::Value { what: "run of weights", found: start as u64, wanted });
+            }
+            for weight in &mut weights[start..start + length] {
+                let bits = reader.u32()?;
+                if bits == 0 {
+                    return Err(DecodeError::Value { what: "weight in a run", found: 0, wanted: "other than zero" });
+                }
+                *weight = f32::from_bits(bits);
+            }
+            free = start + length + 1;
+        }
+        diagonals.push(Diagonal { rotation, weights });
+    }
+    SlotMatrix::new(period, base, diagonals)
+        .map_err(|error| DecodeError::Text { what: "matrix over slots", problem: error.to_string() })
 }
 
 fn read_linear(reader: &mut Reader<impl Read>) -> Result<Op, DecodeError> {
@@ -214,11 +335,22 @@ pub fn client_spec_bytes(spec: &ClientSpec, params: &CkksParams) -> std::io::Res
     Ok(writer.into_inner())
 }
 
-/// Reads a client specification and checks its parameters.
+/// Whether parameters below 128 bits of security are accepted. What a file says of itself does not count: whoever reads
+/// it decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// They are refused.
+    Required,
+    /// They are accepted: data encrypted under them is not protected.
+    Waived,
+}
+
+/// Reads a client specification and checks its parameters, before any table is made.
 ///
 /// # Errors
-/// [`DecodeError`] for every way in which the bytes can be wrong.
-pub fn read_client_spec(source: impl Read) -> Result<(ClientSpec, CkksParams), DecodeError> {
+/// [`DecodeError`] for every way in which the bytes can be wrong, [`DecodeError::Insecure`] for parameters below 128 bits
+/// unless that is waived.
+pub fn read_client_spec(source: impl Read, security: Security) -> Result<(ClientSpec, CkksParams), DecodeError> {
     let (header, mut reader) = Header::open(source, Kind::ClientSpec, VERSION, MAX_TEXT_BYTES as u64)?;
     let found = ParamsId(reader.bytes()?);
     let mut json = vec![0; (header.length - 32) as usize];
@@ -227,12 +359,25 @@ pub fn read_client_spec(source: impl Read) -> Result<(ClientSpec, CkksParams), D
     let json: ClientSpecJson = from_json("client specification", &json)?;
     let malformed = || DecodeError::Text {
         what: "client specification",
-        problem: "program identifier, scale or shape is malformed".into(),
+        problem: "program identifier, scale, shape, range, bound or packing is malformed".into(),
     };
     let spec = json.spec().ok_or_else(malformed)?;
+    if spec.insecure && security == Security::Required {
+        return Err(DecodeError::Insecure);
+    }
     let params = spec.params();
     let params = params.map_err(|error| DecodeError::Text { what: "parameters", problem: error.to_string() })?;
     check_id(found, &params)?;
+    let keys = spec.keys.keys().all(|(_, level)| level <= params.top())
+        && spec.keys.rotations.keys().all(|rotation| (1..params.slots()).contains(rotation));
+    let period = match &spec.packing {
+        Packing::SampleInSlot => 1,
+        Packing::SampleInSlots { input, .. } => input.len(),
+    };
+    if !keys || period > params.slots() {
+        let problem = "keys or packing that the parameters do not have".into();
+        return Err(DecodeError::Text { what: "client specification", problem });
+    }
     if spec.level > params.top() {
         let limit = params.top().0.into();
         return Err(DecodeError::TooLarge { what: "level", found: spec.level.0.into(), limit });
@@ -256,14 +401,14 @@ pub struct BatchHeader {
 const BATCH_HEADER_BYTES: u64 = 32 + 8 + 4 + 4;
 
 impl BatchHeader {
-    /// The header of `samples` samples, `slots` of them a batch.
-    pub fn new(program: ProgramId, samples: u64, slots: usize, ciphertexts: usize) -> Self {
-        Self { program, samples, batches: samples.div_ceil(slots as u64) as usize, ciphertexts }
+    /// The header of `samples` samples, `capacity` of them a batch.
+    pub fn new(program: ProgramId, samples: u64, capacity: usize, ciphertexts: usize) -> Self {
+        Self { program, samples, batches: samples.div_ceil(capacity as u64) as usize, ciphertexts }
     }
 
-    /// Samples in one batch.
-    pub fn samples_in(&self, batch: usize, slots: usize) -> usize {
-        (self.samples - (batch * slots) as u64).min(slots as u64) as usize
+    /// Samples in one batch; none beyond the last.
+    pub fn samples_in(&self, batch: usize, capacity: usize) -> usize {
+        self.samples.saturating_sub((batch * capacity) as u64).min(capacity as u64) as usize
     }
 }
 
@@ -286,7 +431,8 @@ pub fn write_batch_header(
     writer.u32(header.ciphertexts as u32)
 }
 
-/// Reads the head of a request or response; the reader that comes back stands at the first ciphertext.
+/// Reads the head of a request or response of `capacity` samples a batch; the reader that comes back stands at the first
+/// ciphertext.
 ///
 /// # Errors
 /// [`DecodeError`] if the bytes are not such a head, or its counts do not fit each other.
@@ -294,20 +440,33 @@ pub fn read_batch_header<R: Read>(
     source: R,
     kind: Kind,
     params: &CkksParams,
+    capacity: usize,
 ) -> Result<(BatchHeader, Reader<R>), DecodeError> {
     let mut reader = scheme::open(source, kind, params, u64::MAX)?;
     let program = ProgramId(reader.bytes()?);
     let samples = reader.u64()?;
     let batches = reader.count("batches", 0, MAX_BATCHES)?;
     let ciphertexts = reader.count("ciphertexts", 0, MAX_FEATURES)?;
-    if samples.div_ceil(params.slots() as u64) != batches as u64 {
+    if samples.div_ceil(capacity as u64) != batches as u64 {
         let wanted = "as many samples as the batches have room for";
         return Err(DecodeError::Value { what: "samples", found: samples, wanted });
     }
-    // The least ciphertext is a level, a scale, its form and one polynomial.
-    let least = 8 + scheme::poly_bytes(params, Level(0));
+    // The least ciphertext is compressed: a scale, its shape and one polynomial of two bits.
+    let least = 7 + packed_bytes(params.degree(), 2);
     reader.demand(batches as u64 * ciphertexts as u64 * least)?;
     Ok((BatchHeader { program, samples, batches, ciphertexts }, reader))
+}
+
+/// Reads the compressed ciphertexts of one batch.
+///
+/// # Errors
+/// [`DecodeError`] if one of them is wrong.
+pub fn read_compressed_batch(
+    reader: &mut Reader<impl Read>,
+    params: &CkksParams,
+    header: &BatchHeader,
+) -> Result<Vec<CompressedCiphertext>, DecodeError> {
+    (0..header.ciphertexts).map(|_| scheme::read_compressed_ciphertext(reader, params)).collect()
 }
 
 /// Reads the ciphertexts of one batch: bytes on the calling thread, residues and seeds on `threads`.
@@ -337,7 +496,19 @@ pub fn request_ciphertext_bytes(params: &CkksParams, level: Level, scale: &Scale
     3 + scheme::scale_bytes(scale) + scheme::poly_bytes(params, level) + 32
 }
 
-/// Bytes of one ciphertext of a response: two components.
+/// Bytes of one ciphertext of two components that is neither seeded nor compressed.
 pub fn response_ciphertext_bytes(params: &CkksParams, level: Level, scale: &Scale) -> u64 {
     3 + scheme::scale_bytes(scale) + 2 * scheme::poly_bytes(params, level)
+}
+
+/// Bytes of one ciphertext of a program's response.
+pub fn result_bytes(program: &Program) -> u64 {
+    let (params, output) = (program.params(), program.output_type());
+    let Some(Compression { slots, bits }) = program.compression() else {
+        return response_ciphertext_bytes(params, output.level, &output.scale);
+    };
+    let switched = params.basis(output.level).moduli();
+    let scale = switched.fold(output.scale.mul(&Scale::power_of_two(bits as i32)), |s, q| s.divide_by(q.value()));
+    let kept = slots * params.degree() / params.slots();
+    scheme::scale_bytes(&scale) + 2 + packed_bytes(kept, bits) + packed_bytes(params.degree(), bits)
 }

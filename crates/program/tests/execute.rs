@@ -3,10 +3,12 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use nightloom_he::{
-    Ciphertext, CkksParams, CkksSpec, Decryptor, Encoder, Encryptor, KeyGenerator, Level, RelinearizationKey, Ring,
-    Scale, SecretKey,
+    Ciphertext, CkksParams, CkksSpec, Decryptor, Encoder, Encryptor, EvalError, EvaluationKeySpec, EvaluationKeys,
+    KeyGenerator, KeyPurpose, Level, Ring, Scale, SecretKey,
 };
-use nightloom_program::{ExecuteError, Executor, Op, Program, Source, ValueId, VerifyError};
+use nightloom_program::{
+    DEFAULT_WEIGHT_BYTES, Diagonal, ExecuteError, Executor, Op, Program, SlotMatrix, Source, ValueId, VerifyError,
+};
 use nightloom_ring::{IntegerMatrix, kernels};
 
 /// Below 128 bits: for speed only, and only tests may build it.
@@ -59,18 +61,19 @@ fn linear(sources: &[(usize, i32)], matrix: IntegerMatrix, seed: u64) -> Op {
 
 struct Owner {
     secret: SecretKey,
-    key: RelinearizationKey,
+    keys: EvaluationKeys,
     encoder: Encoder,
     rng: ChaCha20Rng,
 }
 
 impl Owner {
-    fn new(params: &CkksParams) -> Self {
+    fn new(program: &Program) -> Self {
+        let params = program.params();
         let mut rng = ChaCha20Rng::from_seed([3; 32]);
         let generator = KeyGenerator::new(params);
         let secret = generator.secret_key(&mut rng);
-        let key = generator.relinearization_key(&secret, &mut rng).unwrap();
-        Self { secret, key, encoder: Encoder::new(params), rng }
+        let keys = generator.evaluation_keys(&secret, &program.evaluation_keys(), &mut rng).unwrap();
+        Self { secret, keys, encoder: Encoder::new(params), rng }
     }
 
     fn encrypt(&mut self, program: &Program, samples: &[Vec<f64>]) -> Vec<Ciphertext> {
@@ -154,20 +157,23 @@ fn encrypted_runs_agree_with_the_interpreter_and_between_kernels() {
             .iter()
             .map(|params| {
                 let program = &programs(params)[which];
-                let mut owner = Owner::new(params);
+                let mut owner = Owner::new(program);
                 let mut random = pseudo_random(9);
                 let samples: Vec<Vec<f64>> = (0..params.slots()).map(|_| (0..20).map(|_| random()).collect()).collect();
                 let batch = owner.encrypt(program, &samples);
-                let executor = Executor::new(program, Some(&owner.key), 2).unwrap();
+                let executor = Executor::new(program.clone(), 2, DEFAULT_WEIGHT_BYTES).unwrap();
                 let reports = std::sync::Mutex::new(Vec::new());
-                let result = executor.run(batch, &|part| reports.lock().unwrap().push(part)).unwrap();
+                let result = executor.run(batch, &owner.keys, &|part| reports.lock().unwrap().push(part)).unwrap();
                 let reports = reports.into_inner().unwrap();
                 assert!(reports.iter().all(|part| (0.0..=1.0).contains(part)));
 
                 let expected: Vec<Vec<f64>> = samples.iter().map(|sample| program.evaluate(sample)).collect();
                 // Sixteen samples stand for all.
-                let bounds = samples.iter().take(16).flat_map(|sample| program.output_bounds(sample));
-                let bound = bounds.fold(0.0, f64::max);
+                let bounds = samples
+                    .iter()
+                    .take(16)
+                    .flat_map(|sample| program.output_bounds(sample, 0..program.output_type().features));
+                let bound = bounds.map(|bound| bound.secret_key).fold(0.0, f64::max);
                 let found = owner.decrypt(&result);
                 let mut largest = 0.0f64;
                 for (feature, slots) in found.iter().enumerate() {
@@ -191,12 +197,15 @@ fn encrypted_runs_agree_with_the_interpreter_and_between_kernels() {
 fn requests_that_do_not_fit_are_refused() {
     let params = &toy_insecure()[0];
     let program = &programs(params)[0];
-    let mut owner = Owner::new(params);
-    assert_eq!(Executor::new(program, None, 1).unwrap_err(), ExecuteError::MissingKey);
-    let key = owner.key.clone();
-    let executor = Executor::new(program, Some(&key), 1).unwrap();
+    let mut owner = Owner::new(program);
+    let executor = Executor::new(program.clone(), 1, DEFAULT_WEIGHT_BYTES).unwrap();
     let batch = owner.encrypt(program, &[vec![0.5; 20]]);
-    let run = |batch: Vec<Ciphertext>| executor.run(batch, &|_| {}).unwrap_err();
+    let (keys, nothing) = (owner.keys.clone(), EvaluationKeySpec::default());
+    let none = KeyGenerator::new(params).evaluation_keys(&owner.secret, &nothing, &mut owner.rng).unwrap();
+    let missing = executor.run(batch.clone(), &none, &|_| {}).unwrap_err();
+    let purpose = KeyPurpose::Relinearization;
+    assert_eq!(missing, ExecuteError::Eval(EvalError::MissingKey { op: "run the program", purpose }));
+    let run = |batch: Vec<Ciphertext>| executor.run(batch, &keys, &|_| {}).unwrap_err();
     assert_eq!(run(batch[..19].to_vec()), ExecuteError::Inputs { found: 19, wanted: 20 });
     let mut other_scale = batch.clone();
     let message = owner.encoder.encode(&[0.5], &Scale::power_of_two(29)).unwrap();
@@ -244,4 +253,156 @@ fn ill_typed_programs_are_refused() {
         bias: vec![1e25],
     };
     check(vec![input(), huge], |e| matches!(e, VerifyError::Bias { index: 0, .. }));
+}
+
+/// Two matrices over slots with all kinds of steps, folds and additions, and a square in between.
+fn slot_programs(params: &CkksParams) -> Vec<Program> {
+    let diagonals = |rotations: &[usize], seed| {
+        let mut random = pseudo_random(seed);
+        let diagonal = |rotation: &usize| {
+            let weights = (0..64).map(|slot| if slot % 5 == 4 { 0.0 } else { random() as f32 }).collect();
+            Diagonal { rotation: *rotation, weights }
+        };
+        rotations.iter().map(diagonal).collect::<Vec<_>>()
+    };
+    let matrix = |base, rotations: &[usize], seed| SlotMatrix::new(64, base, diagonals(rotations, seed)).unwrap();
+    let slot_matrix = |source, matrix, rescale| Op::SlotMatrix {
+        source: ValueId(source),
+        matrix,
+        weight_scale: Scale::power_of_two(20),
+        rescale,
+    };
+    let fold = |source, rotations: &[usize]| Op::Fold { source: ValueId(source), rotations: rotations.to_vec() };
+    let add = |source, period: usize| Op::AddSlots {
+        source: ValueId(source),
+        values: (0..period).map(|slot| slot as f64 / 7.0 - 1.0).collect(),
+    };
+    let input = || Op::Input { features: 1, level: Level(2), scale: Scale::power_of_two(30) };
+    let square = |source| Op::Square { source: ValueId(source) };
+    let fused = |source| Op::RelinearizeRescale { source: ValueId(source) };
+    let lists = vec![
+        vec![
+            input(),
+            slot_matrix(0, matrix(4, &[0, 1, 3, 4, 9, 33, 63], 1), false),
+            fold(1, &[8, 16]),
+            add(2, 8),
+            square(3),
+            fused(4),
+            slot_matrix(5, matrix(64, &[2, 5], 2), true),
+            fold(6, &[1]),
+        ],
+        // Only baby steps, only giant steps, no rotation at all.
+        vec![input(), slot_matrix(0, matrix(64, &[0, 7, 8], 3), true)],
+        vec![input(), slot_matrix(0, matrix(1, &[1, 32], 4), true), add(1, 64)],
+        vec![input(), slot_matrix(0, matrix(1, &[0], 5), true)],
+    ];
+    let program = |ops: Vec<Op>| {
+        let names = ops.iter().map(|op| op.name().to_owned()).collect();
+        let output = ValueId(ops.len() - 1);
+        Program::new(params, ops, names, output).unwrap()
+    };
+    lists.into_iter().map(program).collect()
+}
+
+#[test]
+fn encrypted_slots_agree_with_the_interpreter_and_between_kernels() {
+    let spec = CkksSpec {
+        ring: Ring::ConjugateInvariant,
+        log_degree: 10,
+        prime_bits: vec![50, 45, 45],
+        special_bits: vec![50, 50],
+    };
+    for ring in [Ring::ConjugateInvariant, Ring::Standard] {
+        let spec = CkksSpec { ring, ..spec.clone() };
+        let all_params: Vec<CkksParams> =
+            kernels::available().into_iter().map(|kernel| spec.validate_insecure_with(kernel).unwrap()).collect();
+        for which in 0..slot_programs(&all_params[0]).len() {
+            let mut results: Vec<Vec<Ciphertext>> = Vec::new();
+            for params in &all_params {
+                let program = &slot_programs(params)[which];
+                let mut random = pseudo_random(11);
+                let period: Vec<f64> = (0..program.period()).map(|_| random()).collect();
+                let slots: Vec<Vec<f64>> = period.iter().cycle().take(params.slots()).map(|x| vec![*x]).collect();
+                let mut owner = Owner::new(program);
+                let batch = owner.encrypt(program, &slots);
+                // Weights that are kept and weights that are encoded when used, one thread and two.
+                for (threads, budget) in [(1, DEFAULT_WEIGHT_BYTES), (2, 1 << 18), (2, 0)] {
+                    let executor = Executor::new(program.clone(), threads, budget).unwrap();
+                    results.push(executor.run(batch.clone(), &owner.keys, &|_| {}).unwrap());
+                }
+                let expected = program.evaluate(&period);
+                let bounds = program.output_bounds(&period, 0..period.len());
+                let mut largest = 0.0f64;
+                for (slot, found) in owner.decrypt(&results[0])[0].iter().enumerate() {
+                    let (expected, bound) = (expected[slot % period.len()], bounds[slot % period.len()].secret_key);
+                    let error = (found - expected).abs();
+                    assert!(error <= bound, "{ring}, program {which}, slot {slot}: error {error}, bound {bound}");
+                    largest = largest.max(error / bound);
+                }
+                // A bound much too wide would state nothing.
+                assert!(largest > 1.0 / 60.0, "{ring}, program {which}: error {largest} of the bound");
+            }
+            for pair in results.windows(2) {
+                assert!(pair[0] == pair[1], "{ring}: runs differ on program {which}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_for_exactly_the_rotations_of_a_program_are_asked_for() {
+    let params = &toy_insecure()[0];
+    let program = &slot_programs(params)[0];
+    let rotations: Vec<(usize, Level)> = program.rotations().into_iter().collect();
+    let at = |rotations: &[usize], level| rotations.iter().map(|r| (*r, Level(level))).collect::<Vec<_>>();
+    // Baby steps 1 and 3, giant steps 4, 8, 32 and 60, folds 8 and 16; 2 and 5 below the square, 1 is already there.
+    let mut expected = at(&[1, 3, 4, 8, 16, 32, 60], 2);
+    expected.extend(at(&[2, 5], 1));
+    expected.sort();
+    assert_eq!(rotations, expected);
+
+    let mut owner = Owner::new(program);
+    let batch = owner.encrypt(program, &[vec![0.5]]);
+    let executor = Executor::new(program.clone(), 1, 0).unwrap();
+    let generator = KeyGenerator::new(params);
+    let mut refused = |change: &dyn Fn(&mut EvaluationKeySpec)| {
+        let mut wanted = program.evaluation_keys();
+        change(&mut wanted);
+        let keys = generator.evaluation_keys(&owner.secret, &wanted, &mut owner.rng).unwrap();
+        executor.run(batch.clone(), &keys, &|_| {}).unwrap_err()
+    };
+    let (op, purpose) = ("run the program", KeyPurpose::Rotation(32));
+    let missing = refused(&|keys| {
+        keys.rotations.remove(&32);
+    });
+    assert_eq!(missing, ExecuteError::Eval(EvalError::MissingKey { op, purpose }));
+    let low = refused(&|keys| {
+        keys.rotations.insert(32, Level(1));
+    });
+    let expected = EvalError::KeyLevelTooLow { op, purpose, found: Level(1), wanted: Level(2) };
+    assert_eq!(low, ExecuteError::Eval(expected));
+}
+
+#[test]
+fn ill_typed_slot_operations_are_refused() {
+    let params = &toy_insecure()[0];
+    let check = |features, op: Op, expected: fn(&VerifyError) -> bool| {
+        let input = Op::Input { features, level: Level(0), scale: Scale::power_of_two(30) };
+        let error = Program::new(params, vec![input, op], vec![String::new(); 2], ValueId(1)).unwrap_err();
+        assert!(expected(&error), "{error}");
+    };
+    let matrix = |period, weight, rescale| Op::SlotMatrix {
+        source: ValueId(0),
+        matrix: SlotMatrix::new(period, 1, vec![Diagonal { rotation: 1, weights: vec![weight; period] }]).unwrap(),
+        weight_scale: Scale::power_of_two(20),
+        rescale,
+    };
+    let add = |values| Op::AddSlots { source: ValueId(0), values };
+    check(2, matrix(4, 1.0, false), |e| matches!(e, VerifyError::Features { found: 2, wanted: 1, .. }));
+    check(1, matrix(2048, 1.0, false), |e| matches!(e, VerifyError::Period { found: 2048, slots: 1024, .. }));
+    check(1, matrix(4, 1e9, false), |e| matches!(e, VerifyError::Weight { .. }));
+    check(1, matrix(4, 1.0, true), |e| matches!(e, VerifyError::Bottom { .. }));
+    check(1, Op::Fold { source: ValueId(0), rotations: vec![1024] }, |e| matches!(e, VerifyError::Period { .. }));
+    check(1, add(vec![1.0; 3]), |e| matches!(e, VerifyError::Period { found: 3, .. }));
+    check(1, add(vec![f64::NAN; 2]), |e| matches!(e, VerifyError::Bias { .. }));
 }

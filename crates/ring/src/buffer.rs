@@ -1,5 +1,6 @@
 //! Aligned buffers of residues, recycled through a pool so that hot loops never allocate.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
@@ -11,10 +12,13 @@ use zeroize::Zeroize;
 #[repr(C, align(64))]
 struct Line([f64; 8]);
 
+/// Free buffers, by number of lines.
+type Free = BTreeMap<usize, Vec<Vec<Line>>>;
+
 /// Free buffers, by capacity. Cheap to clone: clones share the buffers.
 #[derive(Clone, Default)]
 pub struct Pool {
-    free: Arc<Mutex<Vec<Vec<Line>>>>,
+    free: Arc<Mutex<Free>>,
 }
 
 impl Pool {
@@ -26,10 +30,7 @@ impl Pool {
     /// A buffer of `length` residues with unspecified (but initialised) contents.
     pub fn take(&self, length: usize) -> Buffer {
         let lines = length.div_ceil(8);
-        let recycled = {
-            let mut free = self.lock();
-            free.iter().rposition(|buffer| buffer.len() == lines).map(|at| free.swap_remove(at))
-        };
+        let recycled = self.lock().get_mut(&lines).and_then(Vec::pop);
         Buffer { lines: recycled.unwrap_or_else(|| vec![Line([0.0; 8]); lines]), length, pool: self.clone() }
     }
 
@@ -42,7 +43,7 @@ impl Pool {
 
     /// Bytes now waiting in the pool.
     pub fn idle_bytes(&self) -> usize {
-        self.lock().iter().map(|buffer| buffer.len() * size_of::<Line>()).sum()
+        self.lock().iter().map(|(lines, buffers)| lines * buffers.len() * size_of::<Line>()).sum()
     }
 
     /// Gives the waiting buffers back to the system.
@@ -50,7 +51,7 @@ impl Pool {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<Line>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Free> {
         // A panic elsewhere cannot leave a list of free buffers in a bad state.
         self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -108,7 +109,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if !self.lines.is_empty() {
             let lines = std::mem::take(&mut self.lines);
-            self.pool.lock().push(lines);
+            self.pool.lock().entry(lines.len()).or_default().push(lines);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Buffer, Coeff, Eval, Modulus, RnsBasis, RnsPoly};
+use crate::{Buffer, Coeff, Eval, Modulus, RnsBasis, RnsPoly, parallel};
 
 /// Conversion of integers from one basis to another: for `x` known modulo `S = prod s_i`, the residues modulo each
 /// target prime of the representative of `x` in about `[-S/2, S/2]`.
@@ -11,7 +11,7 @@ use crate::{Buffer, Coeff, Eval, Modulus, RnsBasis, RnsPoly};
 /// Shoup, eprint 2018/117, section 2.2). `v` is computed in `f64`: for up to 22 primes it is exact unless `x` lies within
 /// `S 2^-45` of `+-S/2`, where the other representative may be returned, still congruent to `x`. See docs/notes/rns.md.
 #[derive(Debug)]
-struct Conversion {
+pub(crate) struct Conversion {
     /// `(S/s_i)^-1 mod s_i`, canonical.
     cofactor_inverses: Vec<f64>,
     /// `weights[j][i] = S/s_i mod t_j`, then `-S mod t_j` as the last entry; canonical.
@@ -36,17 +36,22 @@ impl Conversion {
         Self { cofactor_inverses, weights }
     }
 
-    /// Turns the source limbs into `y_i` in place and returns `v` (empty for a single source prime, whose balanced
-    /// residue is already the representative).
-    fn prepare(&self, source: &RnsBasis, limbs: &mut [&mut [f64]]) -> Option<Buffer> {
+    /// Turns a source limb `x_i` into `y_i`. For a single source prime that is the same, the balanced representative.
+    fn scale(&self, source: &RnsBasis, index: usize, limb: &mut [f64]) {
+        if source.len() > 1 {
+            source.kernel().mul_scalar(source.modulus(index), limb, self.cofactor_inverses[index]);
+        }
+    }
+
+    /// `v` of all `y_i`, limb by limb; `None` for a single source prime, for which it is zero.
+    pub(crate) fn quotient(source: &RnsBasis, scaled: &[f64]) -> Option<Buffer> {
         if source.len() == 1 {
             return None;
         }
         let mut quotient = source.pool().take_zeroed(source.degree());
-        for ((q, limb), &inverse) in source.moduli().zip(limbs).zip(&self.cofactor_inverses) {
-            source.kernel().mul_scalar(q, limb, inverse);
+        for (q, limb) in source.moduli().zip(scaled.chunks_exact(source.degree())) {
             // The order of these roundings is part of the definition: every kernel must see the same v.
-            for (v, y) in quotient.iter_mut().zip(&**limb) {
+            for (v, y) in quotient.iter_mut().zip(limb) {
                 *v += y * q.reciprocal();
             }
         }
@@ -56,28 +61,29 @@ impl Conversion {
         Some(quotient)
     }
 
-    fn target_limb(
+    /// The residues modulo the target prime `q` with this index, of `y_i` (limb by limb) and `v`.
+    fn convert(
         &self,
+        target: &RnsBasis,
         q: Modulus,
-        basis: &RnsBasis,
         index: usize,
-        sources: &[&[f64]],
+        scaled: &[f64],
         v: Option<&Buffer>,
         out: &mut [f64],
     ) {
-        let weights = &self.weights[index];
         match v {
-            None => basis.kernel().reduce(q, out, sources[0]),
+            None => target.kernel().reduce(q, out, scaled),
             Some(v) => {
-                let terms: Vec<(&[f64], f64)> =
-                    sources.iter().copied().chain([&**v]).zip(weights.iter().copied()).collect();
-                basis.kernel().combine(q, out, &terms);
+                let sources = scaled.chunks_exact(target.degree()).chain([&**v]);
+                let terms: Vec<(&[f64], f64)> = sources.zip(self.weights[index].iter().copied()).collect();
+                target.kernel().combine(q, out, &terms);
             }
         }
     }
 }
 
-/// Extension of a few limbs (a digit) to a larger basis that contains them: the first half of a key switch.
+/// Extension of a few limbs (a digit) to a larger basis that contains them: the first half of a key switch. The integer
+/// polynomial with the digit's residues and balanced coefficients is reduced modulo every prime of the target.
 #[derive(Debug)]
 pub struct Extension {
     digit: Arc<RnsBasis>,
@@ -110,25 +116,129 @@ impl Extension {
         Self { digit, target, origin, conversion }
     }
 
-    /// Extends the polynomial whose residues modulo the digit's primes are `coefficients` (Coeff) and `evaluations`
-    /// (Eval): the same polynomial twice, so that no transform is repeated. The limbs of the digit's own primes are
-    /// copied from `evaluations`.
-    pub fn extend(&self, coefficients: &[&[f64]], evaluations: &[&[f64]]) -> RnsPoly<Eval> {
-        let n = self.digit.degree();
-        let mut scratch = self.digit.pool().take(self.digit.len() * n);
-        for (copy, limb) in scratch.chunks_exact_mut(n).zip(coefficients) {
-            copy.copy_from_slice(limb);
+    /// The primes of the digit.
+    pub fn digit(&self) -> &Arc<RnsBasis> {
+        &self.digit
+    }
+
+    /// The primes extended to.
+    pub fn target(&self) -> &Arc<RnsBasis> {
+        &self.target
+    }
+}
+
+/// A polynomial cut into digits of consecutive limbs, to be extended limb by limb. It is transformed back to coefficients
+/// once; each extended limb costs a conversion and a transform for each digit, except the digit that has its prime.
+#[derive(Debug)]
+pub struct Digits<'a> {
+    extensions: &'a [Extension],
+    poly: &'a RnsPoly<Eval>,
+    /// `y_i` of each limb.
+    scaled: Buffer,
+    /// The first limb of each digit, and `v`.
+    quotients: Vec<(usize, Option<Buffer>)>,
+}
+
+impl<'a> Digits<'a> {
+    /// Cuts `poly` into the digits of `extensions`, which have one target.
+    ///
+    /// # Panics
+    /// If the primes of the digits, one after another, are not those of `poly`, or if there are none.
+    pub fn new(extensions: &'a [Extension], poly: &'a RnsPoly<Eval>) -> Self {
+        let (basis, n) = (poly.basis(), poly.basis().degree());
+        let places: Vec<(&Extension, usize)> =
+            extensions.iter().flat_map(|extension| (0..extension.digit.len()).map(move |at| (extension, at))).collect();
+        let primes = places.iter().map(|(extension, at)| extension.digit.modulus(*at));
+        assert!(!places.is_empty() && primes.eq(basis.moduli()), "digits of another basis than {basis:?}");
+        let mut scaled = basis.pool().take(basis.len() * n);
+        let limbs = scaled.chunks_exact_mut(n).zip(poly.limbs());
+        parallel::for_each(
+            limbs,
+            || (),
+            |(), limb, (scaled, residues)| {
+                scaled.copy_from_slice(residues);
+                basis.kernel().ntt_inverse(basis.table(limb), scaled);
+                let (extension, at) = places[limb];
+                extension.conversion.scale(&extension.digit, at, scaled);
+            },
+        );
+        let mut quotients: Vec<(usize, Option<Buffer>)> = Vec::new();
+        let mut first = 0;
+        for extension in extensions {
+            quotients.push((first, None));
+            first += extension.digit.len();
         }
-        let mut limbs: Vec<&mut [f64]> = scratch.chunks_exact_mut(n).collect();
-        let v = self.conversion.prepare(&self.digit, &mut limbs);
-        let sources: Vec<&[f64]> = limbs.iter().map(|limb| &**limb).collect();
-        RnsPoly::from_limbs(&self.target, |index, out| match self.origin[index] {
-            Origin::Digit(limb) => out.copy_from_slice(evaluations[limb]),
-            Origin::Converted(to) => {
-                self.conversion.target_limb(self.target.modulus(index), &self.target, to, &sources, v.as_ref(), out);
-                self.target.kernel().ntt_forward(self.target.table(index), out);
+        parallel::for_each(
+            &mut quotients,
+            || (),
+            |(), digit, (first, quotient)| {
+                let digit = &extensions[digit].digit;
+                *quotient = Conversion::quotient(digit, &scaled[*first * n..][..digit.len() * n]);
+            },
+        );
+        Self { extensions, poly, scaled, quotients }
+    }
+
+    /// The polynomial that was cut.
+    pub fn poly(&self) -> &'a RnsPoly<Eval> {
+        self.poly
+    }
+
+    /// Number of digits.
+    pub fn len(&self) -> usize {
+        self.extensions.len()
+    }
+
+    /// Whether there is no digit: never.
+    pub fn is_empty(&self) -> bool {
+        self.extensions.is_empty()
+    }
+
+    /// The primes extended to.
+    pub fn target(&self) -> &'a Arc<RnsBasis> {
+        self.extensions[0].target()
+    }
+
+    /// Every digit modulo the prime of limb `index` of the target, Eval domain. `work_space` has room for
+    /// [`len`](Self::len) limbs; the digit that has the prime is borrowed from the polynomial.
+    pub fn limb<'b>(&'b self, index: usize, work_space: &'b mut [f64]) -> Vec<&'b [f64]> {
+        let n = self.poly.basis().degree();
+        assert_eq!(work_space.len(), self.len() * n);
+        work_space.chunks_exact_mut(n).enumerate().map(|(digit, out)| self.digit_limb(digit, index, out)).collect()
+    }
+
+    /// As [`limb`](Self::limb), with all digits in `out`, one after another.
+    pub fn write_limb(&self, index: usize, out: &mut [f64]) {
+        let n = self.poly.basis().degree();
+        assert_eq!(out.len(), self.len() * n);
+        for (digit, out) in out.chunks_exact_mut(n).enumerate() {
+            match self.own_limb(digit, index) {
+                Some(limb) => out.copy_from_slice(limb),
+                None => drop(self.digit_limb(digit, index, out)),
             }
-        })
+        }
+    }
+
+    /// The limb of the polynomial that has the prime of the target's limb, if it is one of the digit's.
+    fn own_limb(&self, digit: usize, index: usize) -> Option<&[f64]> {
+        match self.extensions[digit].origin[index] {
+            Origin::Digit(limb) => Some(self.poly.limb(self.quotients[digit].0 + limb)),
+            Origin::Converted(_) => None,
+        }
+    }
+
+    fn digit_limb<'b>(&'b self, digit: usize, index: usize, out: &'b mut [f64]) -> &'b [f64] {
+        let (extension, (first, v)) = (&self.extensions[digit], &self.quotients[digit]);
+        match extension.origin[index] {
+            Origin::Digit(limb) => self.poly.limb(first + limb),
+            Origin::Converted(to) => {
+                let (target, n) = (&extension.target, extension.target.degree());
+                let scaled = &self.scaled[first * n..][..extension.digit.len() * n];
+                extension.conversion.convert(target, target.modulus(index), to, scaled, v.as_ref(), out);
+                target.kernel().ntt_forward(target.table(index), out);
+                out
+            }
+        }
     }
 }
 
@@ -140,8 +250,15 @@ pub struct Quotient {
     target: Arc<RnsBasis>,
     divisor: RnsBasis,
     conversion: Conversion,
-    /// `D^-1` modulo each target prime, canonical.
-    inverses: Vec<f64>,
+    /// `-D^-1` modulo each target prime, canonical.
+    negated_inverses: Vec<f64>,
+}
+
+/// `[x]_D` of a polynomial `x`, ready for conversion.
+#[derive(Debug)]
+pub struct Remainder {
+    scaled: Buffer,
+    v: Option<Buffer>,
 }
 
 impl Quotient {
@@ -153,15 +270,15 @@ impl Quotient {
         let prefix = target.len() < source.len() && target.moduli().zip(source.moduli()).all(|(a, b)| a == b);
         assert!(prefix, "{target:?} is not made of the first primes of the source {source:?}");
         let divisor = source.select(target.len()..source.len());
-        let inverses = target
+        let negated_inverses = target
             .moduli()
             .map(|q| {
                 let product = divisor.moduli().fold(1, |product, d| q.mul(product, d.value() % q.value()));
-                q.center(q.inverse(product))
+                -q.center(q.inverse(product))
             })
             .collect();
         let conversion = Conversion::new(&divisor, &target);
-        Self { source, target, divisor, conversion, inverses }
+        Self { source, target, divisor, conversion, negated_inverses }
     }
 
     /// The basis divided.
@@ -174,24 +291,53 @@ impl Quotient {
         &self.target
     }
 
+    /// The primes divided away.
+    pub fn divisor(&self) -> &RnsBasis {
+        &self.divisor
+    }
+
     /// `(x - [x]_D) / D` with `[x]_D` in about `[-D/2, D/2]`: the rounded quotient. In the Eval domain only the limbs of
-    /// the divisor are transformed back, and their remainder forward again. `x` is used as scratch space.
+    /// the divisor are transformed back, and their remainder forward again.
     ///
     /// # Panics
     /// If `x` is not over the source basis.
-    pub fn divide(&self, mut x: RnsPoly<Eval>) -> RnsPoly<Eval> {
-        assert!(*x.basis() == self.source, "a quotient of another basis");
-        let n = self.target.degree();
-        let kept = self.target.len();
-        let mut remainder = self.target.pool().take(n * self.divisor.len());
-        for (index, limb) in remainder.chunks_exact_mut(n).enumerate() {
-            limb.copy_from_slice(x.limb(kept + index));
-            self.divisor.kernel().ntt_inverse(self.divisor.table(index), limb);
-        }
-        self.finish(&mut remainder, |index, out, kernel_remainder| {
-            self.target.kernel().ntt_forward(self.target.table(index), kernel_remainder);
-            out.copy_from_slice(x.limb_mut(index));
-        })
+    pub fn divide(&self, x: &RnsPoly<Eval>) -> RnsPoly<Eval> {
+        let [quotient] = self.divide_all([x]);
+        quotient
+    }
+
+    /// [`divide`](Self::divide) of several polynomials, whose limbs are tasks for the threads together.
+    ///
+    /// # Panics
+    /// If one is not over the source basis.
+    pub fn divide_all<const K: usize>(&self, polys: [&RnsPoly<Eval>; K]) -> [RnsPoly<Eval>; K] {
+        assert!(polys.iter().all(|x| *x.basis() == self.source), "a quotient of another basis");
+        let (n, kept) = (self.target.degree(), self.target.len());
+        let mut remainders = polys.map(|_| self.divisor.pool().take(self.divisor.len() * n));
+        let limbs = remainders.iter_mut().zip(polys).flat_map(|(remainder, x)| {
+            remainder.chunks_exact_mut(n).enumerate().map(move |(index, limb)| (index, x.limb(kept + index), limb))
+        });
+        parallel::for_each(
+            limbs,
+            || (),
+            |(), _, (index, x, limb)| {
+                limb.copy_from_slice(x);
+                self.prepare_limb(index, limb);
+            },
+        );
+        let remainders = remainders.map(|remainder| self.remainder(remainder));
+        let mut quotients = polys.map(|_| RnsPoly::unspecified(&self.target));
+        let limbs = quotients.iter_mut().zip(polys).zip(&remainders).flat_map(|((quotient, x), remainder)| {
+            quotient.limbs_mut().enumerate().map(move |(index, out)| (index, x.limb(index), remainder, out))
+        });
+        parallel::for_each(
+            limbs,
+            || (),
+            |(), _, (index, x, remainder, out)| {
+                self.divide_limb(remainder, index, x, out);
+            },
+        );
+        quotients
     }
 
     /// As [`divide`](Self::divide), in the coefficient domain.
@@ -200,32 +346,50 @@ impl Quotient {
     /// If `x` is not over the source basis.
     pub fn divide_coefficients(&self, x: &RnsPoly<Coeff>) -> RnsPoly<Coeff> {
         assert!(*x.basis() == self.source, "a quotient of another basis");
-        let n = self.target.degree();
-        let kept = self.target.len();
-        let mut remainder = self.target.pool().take(n * self.divisor.len());
+        let (n, kept) = (self.target.degree(), self.target.len());
+        let mut remainder = self.divisor.pool().take(self.divisor.len() * n);
         for (index, limb) in remainder.chunks_exact_mut(n).enumerate() {
             limb.copy_from_slice(x.limb(kept + index));
+            self.conversion.scale(&self.divisor, index, limb);
         }
-        self.finish(&mut remainder, |index, out, _| out.copy_from_slice(x.limb(index)))
+        let remainder = self.remainder(remainder);
+        RnsPoly::from_limbs(&self.target, |index, out| {
+            self.convert_limb(&remainder, index, out);
+            self.finish_limb(index, x.limb(index), out);
+        })
     }
 
-    /// `load` writes the limb to be divided into `out`, and brings the remainder into the domain of `out`.
-    fn finish<D: crate::Domain>(
-        &self,
-        remainder: &mut [f64],
-        mut load: impl FnMut(usize, &mut [f64], &mut [f64]),
-    ) -> RnsPoly<D> {
-        let n = self.target.degree();
-        let mut limbs: Vec<&mut [f64]> = remainder.chunks_exact_mut(n).collect();
-        let v = self.conversion.prepare(&self.divisor, &mut limbs);
-        let sources: Vec<&[f64]> = limbs.iter().map(|limb| &**limb).collect();
-        let mut converted = self.target.pool().take(n);
-        RnsPoly::from_limbs(&self.target, |index, out| {
-            let q = self.target.modulus(index);
-            self.conversion.target_limb(q, &self.target, index, &sources, v.as_ref(), &mut converted);
-            load(index, out, &mut converted);
-            self.target.kernel().sub_mul_scalar(q, out, &converted, self.inverses[index]);
-        })
+    /// First step of a division limb by limb: prepares limb `index` of the divisor's, Eval domain, in place.
+    pub fn prepare_limb(&self, index: usize, limb: &mut [f64]) {
+        self.divisor.kernel().ntt_inverse(self.divisor.table(index), limb);
+        self.conversion.scale(&self.divisor, index, limb);
+    }
+
+    /// Second step: the remainder of all prepared limbs, one after another.
+    ///
+    /// # Panics
+    /// If there are not as many limbs as the divisor has primes.
+    pub fn remainder(&self, prepared: Buffer) -> Remainder {
+        assert_eq!(prepared.len(), self.divisor.len() * self.divisor.degree());
+        let v = Conversion::quotient(&self.divisor, &prepared);
+        Remainder { scaled: prepared, v }
+    }
+
+    /// Third step: limb `index` of the quotient of `x`, whose limb is `x`, Eval domain.
+    pub fn divide_limb(&self, remainder: &Remainder, index: usize, x: &[f64], out: &mut [f64]) {
+        self.convert_limb(remainder, index, out);
+        self.target.kernel().ntt_forward(self.target.table(index), out);
+        self.finish_limb(index, x, out);
+    }
+
+    fn convert_limb(&self, remainder: &Remainder, index: usize, out: &mut [f64]) {
+        let q = self.target.modulus(index);
+        self.conversion.convert(&self.target, q, index, &remainder.scaled, remainder.v.as_ref(), out);
+    }
+
+    /// `out = (x - out) / D`.
+    fn finish_limb(&self, index: usize, x: &[f64], out: &mut [f64]) {
+        self.target.kernel().sub_mul_scalar(self.target.modulus(index), out, x, self.negated_inverses[index]);
     }
 }
 
@@ -235,7 +399,7 @@ mod tests {
     use num_traits::{Signed, ToPrimitive};
 
     use super::*;
-    use crate::{Kernel, Pool, Ring, kernels, prime};
+    use crate::{Kernel, Pool, Ring, kernels, prime, sample};
 
     const DEGREE: usize = 64;
 
@@ -299,6 +463,22 @@ mod tests {
         (m / 2 - x.abs()) << 45 <= *m
     }
 
+    /// Every digit of a polynomial over all primes of the extensions' target, limb by limb in both ways.
+    fn extend<const K: usize>(extensions: [Extension; K], poly: RnsPoly<Eval>) -> [RnsPoly<Eval>; K] {
+        let digits = Digits::new(&extensions, &poly);
+        let mut extended = std::array::from_fn(|_| RnsPoly::unspecified(digits.target()));
+        let (mut written, mut work_space) = (vec![0.0; K * DEGREE], vec![0.0; K * DEGREE]);
+        for index in 0..digits.target().len() {
+            digits.write_limb(index, &mut written);
+            let limbs = digits.limb(index, &mut work_space);
+            for (digit, extended) in extended.iter_mut().enumerate() {
+                assert_eq!(limbs[digit], &written[digit * DEGREE..][..DEGREE]);
+                extended.limb_mut(index).copy_from_slice(limbs[digit]);
+            }
+        }
+        extended
+    }
+
     fn for_each_case(test: impl Fn(Ring, &'static dyn Kernel)) {
         for ring in [Ring::Standard, Ring::ConjugateInvariant] {
             for kernel in kernels::available() {
@@ -320,10 +500,8 @@ mod tests {
                 let modulus = product(&primes);
                 let exact = integers(&modulus, &special(&modulus));
                 let coefficients = polynomial(&source, &exact);
-                let evaluations = coefficients.clone().into_eval();
-                let extended = Extension::new(Arc::clone(&source), Arc::clone(&target))
-                    .extend(&coefficients.limbs().collect::<Vec<_>>(), &evaluations.limbs().collect::<Vec<_>>());
-                let extended = extended.into_coeff();
+                let extension = Extension::new(Arc::clone(&source), Arc::clone(&target));
+                let [extended] = extend([extension], coefficients.into_eval()).map(RnsPoly::into_coeff);
                 for (j, x) in exact.iter().enumerate() {
                     let found = |x: &BigInt| {
                         target.moduli().enumerate().all(|(limb, q)| extended.limb(limb)[j] == residue(x, q))
@@ -356,7 +534,7 @@ mod tests {
                     let x = polynomial(&source, &exact);
                     let quotient = Quotient::new(Arc::clone(&source), Arc::clone(&target));
                     let result = quotient.divide_coefficients(&x);
-                    assert!(result == quotient.divide(x.clone().into_eval()).into_coeff(), "domains differ");
+                    assert!(result == quotient.divide(&x.clone().into_eval()).into_coeff(), "domains differ");
                     for (j, x) in exact.iter().enumerate() {
                         let remainder = centred(x, &divisor);
                         let rounded = (x - &remainder) / &divisor;
@@ -385,16 +563,58 @@ mod tests {
                 let source = Arc::new(target.select(1..4));
                 let modulus = product(&all[1..4]);
                 let x = polynomial(&source, &integers(&modulus, &special(&modulus)));
-                let y = x.clone().into_eval();
                 let extension = Extension::new(source, Arc::clone(&target));
-                let extended = extension.extend(&x.limbs().collect::<Vec<_>>(), &y.limbs().collect::<Vec<_>>());
+                let [extended] = extend([extension], x.into_eval());
                 let kept = Arc::new(target.select(0..all.len() - 2));
-                let divided = Quotient::new(target, kept).divide(extended.clone());
+                let divided = Quotient::new(target, kept).divide(&extended);
                 [extended.limbs().collect::<Vec<_>>().concat(), divided.limbs().collect::<Vec<_>>().concat()]
             });
             let results: Vec<_> = results.collect();
             assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{ring}");
         }
+    }
+
+    /// Digits of different sizes of one polynomial are those of its limbs alone.
+    #[test]
+    fn polynomials_are_cut_into_the_digits_of_their_limbs() {
+        let all = primes();
+        for_each_case(|ring, kernel| {
+            let target = basis(ring, &all, kernel);
+            let digit = |limbs: std::ops::Range<usize>| Arc::new(target.select(limbs));
+            let extension = |limbs| Extension::new(digit(limbs), Arc::clone(&target));
+            let poly = sample::uniform(&digit(0..6), &[5; 32], 0);
+            let cuts = [0..3, 3..4, 4..6];
+            let found = extend(cuts.clone().map(extension), poly.clone());
+            for (found, cut) in found.into_iter().zip(cuts) {
+                let limbs: Vec<usize> = cut.clone().collect();
+                let alone = poly.select(&digit(cut.clone()), &limbs);
+                assert!([found] == extend([extension(cut.clone())], alone), "{ring} {cut:?}");
+            }
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "digits of another basis")]
+    fn digits_must_cover_the_polynomial() {
+        let target = basis(Ring::Standard, &primes()[..4], kernels::available()[0]);
+        let extensions = [Extension::new(Arc::new(target.select(0..2)), Arc::clone(&target))];
+        Digits::new(&extensions, &RnsPoly::zero(&target));
+    }
+
+    #[test]
+    fn threads_of_a_pool_make_the_same_polynomials() {
+        let target = basis(Ring::Standard, &primes(), kernels::available()[0]);
+        let compute = || {
+            let digit = |limbs| Extension::new(Arc::new(target.select(limbs)), Arc::clone(&target));
+            let poly = sample::uniform(&Arc::new(target.select(0..4)), &[6; 32], 0);
+            let extended = extend([digit(0..2), digit(2..4)], poly);
+            let quotient = Quotient::new(Arc::clone(&target), Arc::new(target.select(0..3)));
+            let [a, b] = quotient.divide_all([&extended[0], &extended[1]]);
+            assert!(a == quotient.divide(&extended[0]) && b == quotient.divide(&extended[1]));
+            [a, b]
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        assert!(pool.install(compute) == compute());
     }
 
     #[test]
@@ -405,7 +625,7 @@ mod tests {
         let source = basis(Ring::Standard, &all[..3], kernel);
         let target = Arc::new(source.select(0..2));
         let other = basis(Ring::Standard, &all[1..4], kernel);
-        Quotient::new(source, target).divide(RnsPoly::zero(&other));
+        Quotient::new(source, target).divide(&RnsPoly::zero(&other));
     }
 
     #[test]

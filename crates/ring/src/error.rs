@@ -48,6 +48,14 @@ pub enum RingError {
         /// The primes must be 1 modulo this.
         order: u64,
     },
+    /// An exponent that gives no automorphism.
+    #[error("X -> X^{found} is no automorphism: wanted an odd number below {order}")]
+    GaloisElement {
+        /// The exponent given.
+        found: u64,
+        /// The order of the roots of unity of the ring.
+        order: u64,
+    },
     /// A kernel name that this program does not have, or that this processor cannot run.
     #[error("kernel {found:?} is not available on this processor; available: {available}")]
     UnknownKernel {

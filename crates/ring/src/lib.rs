@@ -9,6 +9,7 @@
 
 #![deny(unsafe_code)]
 
+mod automorphism;
 pub mod basis;
 pub mod buffer;
 pub mod convert;
@@ -16,17 +17,21 @@ mod error;
 pub mod kernels;
 pub mod linear;
 mod modulus;
+mod modulus_switch;
 pub mod ntt;
+pub mod parallel;
 pub mod poly;
 pub mod prime;
 pub mod sample;
 
+pub use automorphism::Automorphism;
 pub use basis::{Ring, RnsBasis};
 pub use buffer::{Buffer, Pool};
-pub use convert::{Extension, Quotient};
+pub use convert::{Digits, Extension, Quotient, Remainder};
 pub use error::RingError;
 pub use kernels::Kernel;
 pub use linear::IntegerMatrix;
 pub use modulus::Modulus;
+pub use modulus_switch::ModulusSwitch;
 pub use ntt::NttTable;
 pub use poly::{Coeff, Domain, Eval, RnsPoly};

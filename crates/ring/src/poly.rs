@@ -43,11 +43,16 @@ impl<D: Domain> RnsPoly<D> {
         Self { basis: Arc::clone(basis), data, domain: PhantomData }
     }
 
+    /// A polynomial with unspecified contents, all of which the caller must overwrite with canonical residues.
+    pub fn unspecified(basis: &Arc<RnsBasis>) -> Self {
+        let data = basis.pool().take(basis.len() * basis.degree());
+        Self { basis: Arc::clone(basis), data, domain: PhantomData }
+    }
+
     /// A polynomial whose limbs `fill` writes: it is given each limb's index and buffer, whose contents are
     /// unspecified, and must leave canonical residues in all of it.
     pub fn from_limbs(basis: &Arc<RnsBasis>, mut fill: impl FnMut(usize, &mut [f64])) -> Self {
-        let data = basis.pool().take(basis.len() * basis.degree());
-        let mut poly = Self { basis: Arc::clone(basis), data, domain: PhantomData };
+        let mut poly = Self::unspecified(basis);
         poly.limbs_mut().enumerate().for_each(|(index, limb)| fill(index, limb));
         poly
     }

@@ -6,7 +6,7 @@ use chacha20::ChaCha20Rng;
 use rand_core::{CryptoRng, Rng, SeedableRng};
 use zeroize::Zeroize;
 
-use crate::{Domain, Kernel, Modulus, RnsBasis, RnsPoly};
+use crate::{Domain, Kernel, Modulus, RnsBasis, RnsPoly, parallel};
 
 /// Standard deviation of the error distribution.
 pub const ERROR_DEVIATION: f64 = 3.19;
@@ -76,7 +76,15 @@ pub fn uniform_limb(seed: &Seed, stream: u32, limb: usize, q: Modulus, out: &mut
 /// The uniform polynomial of a public seed; `stream` separates several polynomials of one seed. A uniform polynomial is
 /// uniform in either domain, so it is sampled in the one that is needed.
 pub fn uniform<D: Domain>(basis: &Arc<RnsBasis>, seed: &Seed, stream: u32) -> RnsPoly<D> {
-    RnsPoly::from_limbs(basis, |limb, out| uniform_limb(seed, stream, limb, basis.modulus(limb), out))
+    let mut poly = RnsPoly::unspecified(basis);
+    parallel::for_each(
+        poly.limbs_mut(),
+        || (),
+        |(), limb, out| {
+            uniform_limb(seed, stream, limb, basis.modulus(limb), out);
+        },
+    );
+    poly
 }
 
 /// Independent uniform coefficients in `{-1, 0, 1}`, each from 64 bits by multiplication: the distance from uniform is

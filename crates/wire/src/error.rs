@@ -91,6 +91,9 @@ pub enum DecodeError {
     /// The source goes on after the artefact.
     #[error("goes on after the length that its header states")]
     Continues,
+    /// Parameters that are marked as below 128 bits of security.
+    #[error("parameters below 128 bits of security, which protect nothing, and the reader did not accept them")]
+    Insecure,
     /// Embedded text that is not well-formed.
     #[error("{what}: {problem}")]
     Text {

@@ -7,7 +7,7 @@
 
 mod measure;
 
-use measure::{Timing, measure};
+use measure::measure;
 use serde::Serialize;
 use tfhe_ntt::prime::largest_prime_in_arithmetic_progression64;
 use tfhe_ntt::{prime32, prime64};
@@ -23,20 +23,22 @@ struct Report {
     library: &'static str,
     version: &'static str,
     threads: u32,
-    results: Vec<Row>,
+    ntt: Vec<Row>,
 }
 
+/// As in `nightloom bench ring --json`. `kernel` says which words the residues are in.
 #[derive(Serialize)]
 struct Row {
-    library: &'static str,
-    op: &'static str,
-    ring: &'static str,
     degree: usize,
-    limbs: u32,
-    special: u32,
+    kernel: &'static str,
     prime_bits: u32,
-    #[serde(flatten)]
-    timing: Timing,
+    forward_us: f64,
+    inverse_us: f64,
+    inverse_unnormalised_us: f64,
+    forward_min_us: f64,
+    inverse_min_us: f64,
+    inverse_unnormalised_min_us: f64,
+    runs: usize,
 }
 
 /// What a user may ask for on the command line.
@@ -47,14 +49,14 @@ struct Options {
 
 fn main() -> Result<(), String> {
     let options = options(std::env::args().skip(1))?;
-    let mut results = Vec::new();
+    let mut ntt = Vec::new();
     for &degree in &options.degrees {
         for prime_bits in [50, 60] {
-            results.extend(rows64(degree, prime_bits, options.runs)?);
+            ntt.push(row64(degree, prime_bits, options.runs)?);
         }
-        results.extend(rows32(degree, options.runs)?);
+        ntt.push(row32(degree, options.runs)?);
     }
-    let report = Report { suite: "ring", library: "tfhe-ntt", version: "0.7.1", threads: 1, results };
+    let report = Report { suite: "ring", library: "tfhe-ntt", version: "0.7.1", threads: 1, ntt };
     let json = serde_json::to_string(&report).map_err(|error| error.to_string())?;
     println!("{json}");
     Ok(())
@@ -93,22 +95,22 @@ fn prime(bits: u32) -> Result<u64, String> {
         .ok_or_else(|| format!("no {bits}-bit prime is 1 modulo {ROOT_ORDER}"))
 }
 
-fn rows64(degree: usize, prime_bits: u32, runs: usize) -> Result<[Row; 3], String> {
+fn row64(degree: usize, prime_bits: u32, runs: usize) -> Result<Row, String> {
     let prime = prime(prime_bits)?;
     let plan = prime64::Plan::try_new(degree, prime)
         .ok_or_else(|| format!("no plan for degree {degree} and prime {prime}"))?;
     let source: Vec<u64> = residues(prime).take(degree).collect();
     let transform = Transform {
-        library: "tfhe-ntt u64",
+        kernel: "u64",
         prime_bits,
         forward: |x: &mut [u64]| plan.fwd(x),
         inverse: |x: &mut [u64]| plan.inv(x),
         normalize: |x: &mut [u64]| plan.normalize(x),
     };
-    transform.rows(&source, runs)
+    transform.row(&source, runs)
 }
 
-fn rows32(degree: usize, runs: usize) -> Result<[Row; 3], String> {
+fn row32(degree: usize, runs: usize) -> Result<Row, String> {
     let prime_bits = 30;
     let wide = prime(prime_bits)?;
     let prime = u32::try_from(wide).map_err(|error| error.to_string())?;
@@ -117,18 +119,18 @@ fn rows32(degree: usize, runs: usize) -> Result<[Row; 3], String> {
     // Exact: a residue below a 30-bit prime.
     let source: Vec<u32> = residues(wide).take(degree).map(|x| x as u32).collect();
     let transform = Transform {
-        library: "tfhe-ntt u32",
+        kernel: "u32",
         prime_bits,
         forward: |x: &mut [u32]| plan.fwd(x),
         inverse: |x: &mut [u32]| plan.inv(x),
         normalize: |x: &mut [u32]| plan.normalize(x),
     };
-    transform.rows(&source, runs)
+    transform.row(&source, runs)
 }
 
 /// One plan's operations, in place. `inverse` leaves a factor of the degree that `normalize` removes.
 struct Transform<Forward, Inverse, Normalize> {
-    library: &'static str,
+    kernel: &'static str,
     prime_bits: u32,
     forward: Forward,
     inverse: Inverse,
@@ -137,13 +139,13 @@ struct Transform<Forward, Inverse, Normalize> {
 
 impl<Forward, Inverse, Normalize> Transform<Forward, Inverse, Normalize> {
     /// Checks that the inverse undoes the transform of `source`, then times both.
-    fn rows<T: Copy + PartialEq>(self, source: &[T], runs: usize) -> Result<[Row; 3], String>
+    fn row<T: Copy + PartialEq>(self, source: &[T], runs: usize) -> Result<Row, String>
     where
         Forward: Fn(&mut [T]),
         Inverse: Fn(&mut [T]),
         Normalize: Fn(&mut [T]),
     {
-        let Self { library, prime_bits, forward, inverse, normalize } = self;
+        let Self { kernel, prime_bits, forward, inverse, normalize } = self;
         let degree = source.len();
         let full_inverse = |x: &mut [T]| {
             inverse(x);
@@ -154,16 +156,24 @@ impl<Forward, Inverse, Normalize> Transform<Forward, Inverse, Normalize> {
         full_inverse(&mut check);
         if check != source {
             return Err(format!(
-                "{library}, degree {degree}, {prime_bits} bits: the inverse does not undo the transform"
+                "{kernel}, degree {degree}, {prime_bits} bits: the inverse does not undo the transform"
             ));
         }
 
-        let row = |op, timing| Row { library, op, ring: "standard", degree, limbs: 1, special: 0, prime_bits, timing };
-        Ok([
-            row("ntt_forward", measure(source, runs, &forward)),
-            row("ntt_inverse", measure(source, runs, full_inverse)),
-            row("ntt_inverse_unnormalised", measure(source, runs, &inverse)),
-        ])
+        let (forward, full, unnormalised) =
+            (measure(source, runs, &forward), measure(source, runs, full_inverse), measure(source, runs, &inverse));
+        Ok(Row {
+            degree,
+            kernel,
+            prime_bits,
+            forward_us: forward.median_us,
+            inverse_us: full.median_us,
+            inverse_unnormalised_us: unnormalised.median_us,
+            forward_min_us: forward.min_us,
+            inverse_min_us: full.min_us,
+            inverse_unnormalised_min_us: unnormalised.min_us,
+            runs,
+        })
     }
 }
 

@@ -3,17 +3,13 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 /// A run lasts at least this long, so that the clock's own cost and resolution (tens of ns) vanish in it.
 const MIN_RUN: Duration = Duration::from_micros(200);
 
-/// Nanoseconds of one operation over `runs` runs.
-#[derive(Serialize)]
+/// Microseconds of one operation.
 pub struct Timing {
-    median_ns: f64,
-    min_ns: f64,
-    runs: usize,
+    pub median_us: f64,
+    pub min_us: f64,
 }
 
 /// Times `operation` on one buffer, refilled from `source` before each of the `runs` runs.
@@ -35,7 +31,8 @@ pub fn measure<T: Copy>(source: &[T], runs: usize, mut operation: impl FnMut(&mu
     while run(repetitions) < MIN_RUN {
         repetitions *= 2;
     }
-    let mut times: Vec<f64> = (0..runs).map(|_| run(repetitions).as_nanos() as f64 / f64::from(repetitions)).collect();
+    let mut times: Vec<f64> =
+        (0..runs).map(|_| run(repetitions).as_secs_f64() * 1e6 / f64::from(repetitions)).collect();
     times.sort_by(f64::total_cmp);
-    Timing { median_ns: times[runs / 2], min_ns: times[0], runs }
+    Timing { median_us: times[runs / 2], min_us: times[0] }
 }

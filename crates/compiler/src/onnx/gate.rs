@@ -3,7 +3,7 @@
 use super::operators::{LEFT_TO_CLIENT, Support, reads_shape_only, support};
 use super::parts::{self, MAX_PARTS, PartsError};
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem};
-use crate::graph::{Note, Origin, volume};
+use crate::graph::{Note, Origin, features};
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -155,7 +155,7 @@ fn input_shape(
         _ => Err(Problem::DynamicAxis { name: name.clone(), axis }),
     });
     let sample = lengths.collect::<Result<Vec<usize>, Problem>>()?;
-    volume(&sample)?;
+    features(&sample).map_err(|error| Problem::InputShape { name, error })?;
     let batch = match shape.dim[0].value.replace(Length::DimParam(BATCH.to_owned())) {
         Some(Length::DimValue(size)) if size > 0 => Some(size),
         _ => None,

@@ -2,7 +2,7 @@
 
 use super::gate::{BATCH, Checked};
 use super::guard;
-use super::operators::{Constant, constant_volume, reads_lengths};
+use super::operators::{Constant, constant_volume, reads_lengths, reads_shape_only};
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem};
 use crate::graph::{MAX_ELEMENTS, Origin};
 use std::collections::HashSet;
@@ -49,35 +49,51 @@ fn forward(
     let first = model.nodes().len() - nodes.len();
     let mut failed: HashSet<usize> = HashSet::new();
     let mut problems = Vec::new();
+    let mut data: HashSet<usize> = model.inputs.iter().map(|outlet| outlet.node).collect();
+    let mut folded = 0;
     for (position, node) in nodes.iter().enumerate() {
         let id = first + position;
+        let on_data = model.node(id).inputs.iter().any(|operand| data.contains(&operand.node));
+        if on_data && !reads_shape_only(&node.op_type) {
+            data.insert(id);
+        }
         if model.node(id).inputs.iter().any(|operand| failed.contains(&operand.node)) {
             failed.insert(id);
-        } else if let Err(problem) = guard(|| step(model, id, &node.op_type, batch)).flatten() {
-            problems.push(Diagnostic::of_node(&checked.origins[position], problem));
-            failed.insert(id);
+            continue;
+        }
+        let so_far = if data.contains(&id) { 0 } else { folded };
+        match guard(|| step(model, id, &node.op_type, batch, so_far)).flatten() {
+            Ok(_) if data.contains(&id) => {}
+            Ok(elements) => folded = elements,
+            Err(problem) => {
+                problems.push(Diagnostic::of_node(&checked.origins[position], problem));
+                failed.insert(id);
+            }
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
 }
 
-/// Infers the results of one node.
-fn step(model: &mut InferenceModel, id: usize, op: &str, batch: &Symbol) -> Result<(), Problem> {
-    let too_large = Problem::TooLarge { limit: MAX_ELEMENTS };
+/// Infers the results of one node. Returns how many elements they have, `so_far` included: those of the constants before,
+/// if the results are constants too.
+fn step(model: &mut InferenceModel, id: usize, op: &str, batch: &Symbol, mut so_far: usize) -> Result<usize, Problem> {
+    let too_large = |found| Err(Problem::TooLarge { found, limit: MAX_ELEMENTS });
     let facts = |facts: TVec<&InferenceFact>| -> TVec<InferenceFact> { facts.into_iter().cloned().collect() };
     let (inputs, outputs) = model.node_facts(id).map_err(|error| inference(&error))?;
     let (inputs, outputs) = (facts(inputs), facts(outputs));
     let constants: Vec<Option<Constant>> = inputs.iter().map(|fact| constant(fact, batch)).collect();
     // tract keeps the lower half of each length, which would then be another length.
-    let mut lists = constants.iter().flatten().filter_map(|constant| constant.values.as_ref());
-    if reads_lengths(op) && lists.any(|list| list.iter().any(|value| value.unsigned_abs() > MAX_ELEMENTS as u64)) {
-        return Err(too_large);
+    let lists = constants.iter().flatten().filter_map(|constant| constant.values.as_ref());
+    let longest = lists.flatten().map(|value| usize::try_from(value.unsigned_abs()).unwrap_or(usize::MAX)).max();
+    if reads_lengths(op) && longest.is_some_and(|longest| longest > MAX_ELEMENTS) {
+        return too_large(longest);
     }
     let constants: Option<Vec<Constant>> = constants.into_iter().collect();
-    if let Some(constants) = constants.filter(|constants| !constants.is_empty())
-        && constant_volume(op, &constants).is_none_or(|volume| volume > MAX_ELEMENTS)
-    {
-        return Err(too_large);
+    if let Some(constants) = constants.filter(|constants| !constants.is_empty()) {
+        let total = constant_volume(op, &constants).and_then(|volume| volume.checked_add(so_far));
+        if total.is_none_or(|total| total > MAX_ELEMENTS) {
+            return too_large(total);
+        }
     }
     let inferred = {
         let node = model.node_mut(id);
@@ -92,8 +108,9 @@ fn step(model: &mut InferenceModel, id: usize, op: &str, batch: &Symbol) -> Resu
             let elements = shape.iter().try_fold(1usize, |product, length| {
                 product.checked_mul(usize::try_from(at_batch_of_one(length, batch)?).ok()?)
             });
-            if elements.is_none_or(|elements| elements > MAX_ELEMENTS) {
-                return Err(too_large);
+            match elements.and_then(|elements| elements.checked_add(so_far)) {
+                Some(total) if total <= MAX_ELEMENTS => so_far = total,
+                total => return too_large(total),
             }
         }
         if let Some(values) = fact.value.concretize().and_then(|tensor| expressions(&tensor))
@@ -103,7 +120,7 @@ fn step(model: &mut InferenceModel, id: usize, op: &str, batch: &Symbol) -> Resu
         }
         model.set_outlet_fact(OutletId::new(id, slot), fact).map_err(|error| inference(&error))?;
     }
-    Ok(())
+    Ok(so_far)
 }
 
 /// What is known of a constant operand; `None` if it is no constant.

@@ -13,16 +13,33 @@ use crate::matrix::{MatrixError, SparseMatrix};
 use crate::network::{Network, Stage, ValueId};
 use std::collections::BTreeSet;
 
-/// Largest number of nonzero entries in one matrix: 1.5 GiB.
-pub const MAX_NONZEROS: usize = 1 << 27;
+/// Largest number of nonzero entries in all matrices together: 768 MiB.
+pub const MAX_NONZEROS: usize = 1 << 26;
+
+/// Largest number of multiplications that merging may take.
+pub const MAX_MULTIPLICATIONS: usize = 1 << 30;
+
+/// Names of merged nodes are listed up to about this length.
+const MAX_NAME_BYTES: usize = 256;
 
 /// Merges the affine parts of a graph.
 ///
 /// # Errors
-/// [`Problem::MatrixTooLarge`] beyond [`MAX_NONZEROS`]; [`Problem::ConstantResult`] if nothing of the input reaches the
+/// [`Problem::MatrixTooLarge`] beyond [`MAX_NONZEROS`], [`Problem::MergingTooLong`] beyond [`MAX_MULTIPLICATIONS`], each
+/// with the node that goes too far; [`Problem::ConstantResult`] if nothing of the input reaches the
 /// output or a factor.
 pub fn squash(graph: &Graph) -> Result<Network, Diagnostics> {
-    let mut squash = Squash::new(graph);
+    squash_within(graph, Limits { nonzeros: MAX_NONZEROS, multiplications: MAX_MULTIPLICATIONS })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    nonzeros: usize,
+    multiplications: usize,
+}
+
+fn squash_within(graph: &Graph, limits: Limits) -> Result<Network, Diagnostics> {
+    let mut squash = Squash::new(graph, limits);
     let needed = needed(graph);
     let cut = cuts(graph, &needed);
     for (id, node) in graph.ids().zip(graph.nodes()) {
@@ -60,6 +77,7 @@ struct Form {
 
 struct Squash<'a> {
     graph: &'a Graph,
+    limits: Limits,
     /// Forms of nodes that later nodes still read.
     forms: Vec<Option<Form>>,
     /// How many operands still read each node.
@@ -69,20 +87,31 @@ struct Squash<'a> {
     values: Vec<Option<ValueId>>,
     /// First column of each value; the end of the last one.
     first: Vec<usize>,
+    /// Multiplications done.
+    multiplications: usize,
 }
 
 impl<'a> Squash<'a> {
-    fn new(graph: &'a Graph) -> Squash<'a> {
+    fn new(graph: &'a Graph, limits: Limits) -> Squash<'a> {
         let mut uses = vec![0; graph.nodes().len()];
         graph.nodes().iter().flat_map(|node| &node.inputs).for_each(|operand| uses[operand.index()] += 1);
         Squash {
             graph,
+            limits,
             forms: graph.nodes().iter().map(|_| None).collect(),
             uses,
             stages: Vec::new(),
             values: vec![None; graph.nodes().len()],
             first: vec![0],
+            multiplications: 0,
         }
+    }
+
+    /// Nonzero entries of all matrices that are kept.
+    fn nonzeros(&self) -> usize {
+        let stored = |stage: &Stage| if let Stage::Affine { matrix, .. } = stage { matrix.nonzeros() } else { 0 };
+        let forms = self.forms.iter().flatten().map(|form| form.matrix.nonzeros());
+        forms.chain(self.stages.iter().map(stored)).sum()
     }
 
     fn node(&mut self, id: NodeId, node: &Node, cut: bool) -> Result<(), Problem> {
@@ -125,7 +154,8 @@ impl<'a> Squash<'a> {
     }
 
     /// The form of an affine node, from the forms of its operands.
-    fn compose(&self, id: NodeId, node: &Node) -> Result<Form, Problem> {
+    fn compose(&mut self, id: NodeId, node: &Node) -> Result<Form, Problem> {
+        let (kept, limits) = (self.nonzeros(), self.limits);
         let operands: Vec<&Form> =
             node.inputs.iter().filter_map(|operand| self.forms[operand.index()].as_ref()).collect();
         let shapes: Vec<&[usize]> = node.inputs.iter().map(|&operand| self.graph.shape(operand)).collect();
@@ -134,17 +164,27 @@ impl<'a> Squash<'a> {
         nodes.insert(id.index());
         let mut form = Form { matrix: SparseMatrix::new(columns), bias: Vec::new(), nodes };
         let mut row = SparseRow::new(columns);
+        let mut multiplications = self.multiplications;
         let mut result = Ok(());
         linear::for_each_row(&node.op, &shapes, &node.shape, |_, terms| {
-            if result.is_ok() && form.matrix.nonzeros() <= MAX_NONZEROS {
-                form.bias.push(terms.iter().map(|term| term.weight * operands[term.operand].bias[term.index]).sum());
-                result = row.combine(terms, &operands, &mut form.matrix);
+            if result.is_err() {
+                return;
+            }
+            let lengths = terms.iter().map(|term| operands[term.operand].matrix.entries(term.index).len());
+            multiplications = lengths.fold(multiplications, usize::saturating_add);
+            form.bias.push(terms.iter().map(|term| term.weight * operands[term.operand].bias[term.index]).sum());
+            result = if multiplications > limits.multiplications {
+                Err(Problem::MergingTooLong { found: multiplications, limit: limits.multiplications })
+            } else {
+                row.combine(terms, &operands, &mut form.matrix).map_err(Problem::from)
+            };
+            let found = kept + form.matrix.nonzeros();
+            if found > limits.nonzeros && result.is_ok() {
+                result = Err(Problem::MatrixTooLarge { found, limit: limits.nonzeros });
             }
         });
+        self.multiplications = multiplications;
         result?;
-        if form.matrix.nonzeros() > MAX_NONZEROS {
-            return Err(Problem::MatrixTooLarge { rows: node.shape.iter().product(), limit: MAX_NONZEROS });
-        }
         match &node.op {
             Op::AddConst(shift) => form.bias.iter_mut().zip(shift.values()).for_each(|(bias, shift)| *bias += shift),
             Op::Constant(tensor) => {
@@ -199,14 +239,21 @@ impl<'a> Squash<'a> {
         (form.matrix.rows() == length && (0..length).all(passes)).then_some(ValueId(value))
     }
 
-    /// Names of the ONNX nodes that a set of nodes comes from.
+    /// Names of the ONNX nodes that a set of nodes comes from, as far as they have room.
     fn name(&self, nodes: &BTreeSet<usize>) -> String {
         let mut names: Vec<&str> = Vec::new();
+        let mut length = 0;
         for &node in nodes {
             let name = self.graph.nodes()[node].origin.node.as_str();
-            if !name.is_empty() && !names.contains(&name) {
-                names.push(name);
+            if name.is_empty() || names.contains(&name) {
+                continue;
             }
+            length += name.len();
+            if length > MAX_NAME_BYTES && !names.is_empty() {
+                names.push("...");
+                break;
+            }
+            names.push(name);
         }
         names.join(" + ")
     }
@@ -241,5 +288,58 @@ impl SparseRow {
             used[column] = false;
             (column, std::mem::take(&mut sums[column]))
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Origin;
+
+    /// The sum of all features in two nodes, repeated, squared.
+    fn graph() -> Graph {
+        let mut graph = Graph::new(vec![64]).unwrap();
+        let mut push = |name: &str, op, operand| {
+            graph.push(op, vec![operand], Origin { node: name.into(), op: String::new() }).unwrap()
+        };
+        let sum = push("sum", Op::ReduceSum(vec![0]), NodeId(0));
+        let many = push("many", Op::Select { axis: 0, indices: vec![0; 32] }, sum);
+        let output = push("square", Op::Square, many);
+        graph.set_output(output).unwrap();
+        graph
+    }
+
+    #[test]
+    fn merging_is_bounded_in_space_and_time() {
+        let within = |nonzeros, multiplications| squash_within(&graph(), Limits { nonzeros, multiplications });
+        let refused = |found: Result<Network, Diagnostics>| {
+            let Diagnostic { node, problem, .. } = found.map(drop).unwrap_err().0.remove(0);
+            (node, problem)
+        };
+        // The input is kept as an identity while the sum is computed, the sum while it is repeated.
+        let (nonzeros, multiplications) = (64 + 32 * 64, 64 + 32 * 64);
+        assert!(within(nonzeros, multiplications).is_ok());
+        let found = refused(within(nonzeros - 1, multiplications));
+        assert_eq!(found, ("many".into(), Problem::MatrixTooLarge { found: nonzeros, limit: nonzeros - 1 }));
+        let found = refused(within(127, multiplications));
+        assert_eq!(found, ("sum".into(), Problem::MatrixTooLarge { found: 128, limit: 127 }));
+        let found = refused(within(nonzeros, multiplications - 1));
+        let limit = multiplications - 1;
+        assert_eq!(found, ("many".into(), Problem::MergingTooLong { found: multiplications, limit }));
+    }
+
+    #[test]
+    fn names_are_listed_as_far_as_they_have_room() {
+        let mut graph = Graph::new(vec![1]).unwrap();
+        let shift = || crate::graph::Tensor::filled(vec![1], 1.0).unwrap();
+        let output = (0..100).fold(graph.input(), |operand, index| {
+            let origin = Origin { node: format!("layer {index}"), op: String::new() };
+            graph.push(Op::AddConst(shift()), vec![operand], origin).unwrap()
+        });
+        graph.set_output(output).unwrap();
+        let network = squash(&graph).unwrap();
+        let name = network.stages()[0].name();
+        assert!(name.starts_with("layer 0 + layer 1 + ") && name.ends_with(" + ..."), "{name}");
+        assert!(name.len() < 2 * MAX_NAME_BYTES, "{name}");
     }
 }

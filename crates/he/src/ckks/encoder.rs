@@ -6,7 +6,8 @@ use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{CkksParams, EvalError, Level, Plaintext, Scale};
+use crate::ckks::extended::check_extended;
+use crate::{CkksParams, EvalError, ExtendedPlaintext, Level, Plaintext, Scale};
 
 /// Scaled values as an element of the ring: `N` signed integers, not yet reduced modulo anything. Belongs to the data
 /// owner and is wiped when dropped.
@@ -26,6 +27,11 @@ const NARROW_BITS: u32 = 48;
 const PIECE_BITS: i32 = 47;
 
 impl Message {
+    /// `N` integers below `2^MAX_BITS` in absolute value.
+    pub(crate) fn from_coefficients(params: &CkksParams, coefficients: Zeroizing<Buffer>, scale: Scale) -> Self {
+        Self { params: params.clone(), coefficients, scale }
+    }
+
     /// The parameters which the message was encoded for.
     pub fn params(&self) -> &CkksParams {
         &self.params
@@ -204,7 +210,7 @@ impl Encoder {
     }
 
     fn message(&self, coefficients: Zeroizing<Buffer>, scale: &Scale) -> Result<Message, EvalError> {
-        let message = Message { params: self.params.clone(), coefficients, scale: scale.clone() };
+        let message = Message::from_coefficients(&self.params, coefficients, scale.clone());
         message.check_fits("encode", self.params.top())?;
         Ok(message)
     }
@@ -220,14 +226,44 @@ impl Encoder {
         Ok(Plaintext::new(&self.params, level, message.scale.clone(), poly))
     }
 
+    /// A message as a factor of [`ExtendedCiphertext`](crate::ExtendedCiphertext)s at a level.
+    ///
+    /// # Errors
+    /// As [`plaintext`](Self::plaintext), and [`EvalError::NoSpecialPrimes`] if the parameters have none.
+    pub fn extended_plaintext(&self, message: &Message, level: Level) -> Result<ExtendedPlaintext, EvalError> {
+        const OP: &str = "make an extended plaintext";
+        crate::keys::same_params(OP, &self.params, message.params())?;
+        message.check_fits(OP, level)?;
+        check_extended(OP, &self.params, level)?;
+        let poly = message.reduce(&self.params.level(level).extended);
+        Ok(ExtendedPlaintext::new(&self.params, level, message.scale.clone(), poly))
+    }
+
     /// The real parts of all [`slots`](CkksParams::slots).
     ///
     /// # Errors
     /// [`EvalError::ParamsMismatch`] if the plaintext belongs to other parameters.
     pub fn decode(&self, plaintext: &Plaintext) -> Result<Vec<f64>, EvalError> {
         crate::keys::same_params("decode", &self.params, plaintext.params())?;
+        let mut poly = plaintext.poly().clone().into_coeff();
+        let coefficients = Zeroizing::new(integers(&mut poly));
+        poly.zeroize();
+        Ok(self.slots(&coefficients, plaintext.scale()))
+    }
+
+    /// The real parts of all slots of a message: of what was encoded, or of what a
+    /// [`CompressedCiphertext`](crate::CompressedCiphertext) decrypts to.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`] if the message belongs to other parameters.
+    pub fn decode_message(&self, message: &Message) -> Result<Vec<f64>, EvalError> {
+        crate::keys::same_params("decode", &self.params, message.params())?;
+        Ok(self.slots(&message.coefficients, message.scale()))
+    }
+
+    /// The real parts of the values at the slots' roots of unity, divided by the scale.
+    fn slots(&self, coefficients: &[f64], scale: &Scale) -> Vec<f64> {
         let length = self.params.slots();
-        let coefficients = Zeroizing::new(self.integers(plaintext));
         let mut buffer = Zeroizing::new(self.params.pool().take(2 * length));
         let mut scratch = Zeroizing::new(self.params.pool().take(2 * self.to_slots.get_inplace_scratch_len()));
         let slots = complex(&mut buffer);
@@ -241,36 +277,34 @@ impl Encoder {
             *slot = Complex::new(coefficients[j], imaginary) * w;
         }
         self.to_slots.process_with_scratch(slots, complex(&mut scratch));
-        let factor = 1.0 / plaintext.scale().to_f64();
-        Ok(self.order.iter().map(|&at| slots[at].re * factor).collect())
+        let factor = 1.0 / scale.to_f64();
+        self.order.iter().map(|&at| slots[at].re * factor).collect()
     }
+}
 
-    /// The coefficients as balanced integers modulo `Q`, rounded to `f64`: mixed-radix digits (Garner), balanced, so that
-    /// a small integer has zero high digits and nothing cancels.
-    fn integers(&self, plaintext: &Plaintext) -> Buffer {
-        let mut poly = plaintext.poly().clone().into_coeff();
-        let basis = Arc::clone(poly.basis());
-        let kernel = basis.kernel();
-        for digit in 0..basis.len() {
-            let current = Zeroizing::new(poly.limb(digit).to_vec());
-            let prime = basis.modulus(digit).value();
-            let mut reduced = Zeroizing::new(self.params.pool().take(self.params.degree()));
-            for limb in digit + 1..basis.len() {
-                let q = basis.modulus(limb);
-                kernel.reduce(q, &mut reduced, &current);
-                let inverse = q.center(q.inverse(prime % q.value()));
-                kernel.sub_mul_scalar(q, poly.limb_mut(limb), &reduced, inverse);
-            }
+/// The coefficients as balanced integers modulo `Q`, rounded to `f64`: mixed-radix digits (Garner), balanced, so that a
+/// small integer has zero high digits and nothing cancels. `poly` is used as work space and holds the digits afterwards.
+pub(crate) fn integers(poly: &mut RnsPoly<Coeff>) -> Buffer {
+    let basis = Arc::clone(poly.basis());
+    let (kernel, pool, degree) = (basis.kernel(), basis.pool(), basis.degree());
+    for digit in 0..basis.len() {
+        let current = Zeroizing::new(poly.limb(digit).to_vec());
+        let prime = basis.modulus(digit).value();
+        let mut reduced = Zeroizing::new(pool.take(degree));
+        for limb in digit + 1..basis.len() {
+            let q = basis.modulus(limb);
+            kernel.reduce(q, &mut reduced, &current);
+            let inverse = q.center(q.inverse(prime % q.value()));
+            kernel.sub_mul_scalar(q, poly.limb_mut(limb), &reduced, inverse);
         }
-        // From the highest digit down, so that no power of the primes is formed that the value does not reach.
-        let mut out = self.params.pool().take_zeroed(self.params.degree());
-        for digit in (0..basis.len()).rev() {
-            let prime = basis.modulus(digit).as_f64();
-            out.iter_mut().zip(poly.limb(digit)).for_each(|(out, digit)| *out = *out * prime + digit);
-        }
-        poly.zeroize();
-        out
     }
+    // From the highest digit down, so that no power of the primes is formed that the value does not reach.
+    let mut out = pool.take_zeroed(degree);
+    for digit in (0..basis.len()).rev() {
+        let prime = basis.modulus(digit).as_f64();
+        out.iter_mut().zip(poly.limb(digit)).for_each(|(out, digit)| *out = *out * prime + digit);
+    }
+    out
 }
 
 fn complex(buffer: &mut Buffer) -> &mut [Complex<f64>] {

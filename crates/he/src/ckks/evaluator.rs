@@ -1,13 +1,14 @@
-use nightloom_ring::{Eval, Quotient, RnsPoly};
+use nightloom_ring::{Digits, Eval, Quotient, RnsPoly};
 
+use crate::evaluation_keys::check_key_level;
 use crate::keys::same_params;
-use crate::rlwe::{add_special_multiple, switch_extended};
-use crate::{Ciphertext, CkksParams, EvalError, Level, Plaintext, RelinearizationKey, Scale};
+use crate::switch::{Switch, add_special_multiple};
+use crate::{Ciphertext, CkksParams, EvalError, KeyPurpose, Level, Plaintext, RelinearizationKey, Scale};
 
 /// Computes on ciphertexts. Nothing is aligned silently: operands of a sum must agree in level and scale.
 #[derive(Clone, Debug)]
 pub struct Evaluator {
-    params: CkksParams,
+    pub(super) params: CkksParams,
 }
 
 impl Evaluator {
@@ -147,19 +148,15 @@ impl Evaluator {
     /// Brings three components back to two.
     ///
     /// # Errors
-    /// [`EvalError::ParamsMismatch`]; [`EvalError::Components`] unless there are three.
+    /// [`EvalError::ParamsMismatch`]; [`EvalError::Components`] unless there are three;
+    /// [`EvalError::KeyLevelTooLow`].
     pub fn relinearize(&self, ciphertext: &Ciphertext, key: &RelinearizationKey) -> Result<Ciphertext, EvalError> {
         const OP: &str = "relinearise";
         self.check(OP, ciphertext)?;
         same_params(OP, &self.params, key.params())?;
-        let [c0, c1, c2] = triple(OP, ciphertext)?;
         let level = ciphertext.level();
-        let down = self.params.level(level).mod_down.as_ref().ok_or(EvalError::NoSpecialPrimes { op: OP })?;
-        let (k0, k1) = switch_extended(&self.params, level, c2, &key.key);
-        let (mut k0, mut k1) = (down.divide(k0), down.divide(k1));
-        k0.add_assign(c0);
-        k1.add_assign(c1);
-        self.assemble(level, ciphertext.scale().clone(), vec![k0, k1])
+        let polys = self.relinearized(OP, ciphertext, key, self.mod_down(OP, level)?)?;
+        self.assemble(level, ciphertext.scale().clone(), polys)
     }
 
     /// [`relinearize`](Self::relinearize) and [`rescale`](Self::rescale) with one division by `P q_l`: cheaper and
@@ -175,15 +172,31 @@ impl Evaluator {
         const OP: &str = "relinearise and rescale";
         self.check(OP, ciphertext)?;
         same_params(OP, &self.params, key.params())?;
-        let [c0, c1, c2] = triple(OP, ciphertext)?;
         let level = ciphertext.level();
         let below = one_below(OP, level)?;
-        let down = self.params.level(level).mod_down_rescale.as_ref().ok_or(EvalError::NoSpecialPrimes { op: OP })?;
-        let (mut k0, mut k1) = switch_extended(&self.params, level, c2, &key.key);
-        add_special_multiple(&self.params, level, &mut k0, c0);
-        add_special_multiple(&self.params, level, &mut k1, c1);
-        let scale = ciphertext.scale().divide_by(self.params.primes()[usize::from(level.0)]);
-        self.assemble(below, scale, vec![down.divide(k0), down.divide(k1)])
+        let polys = self.relinearized(OP, ciphertext, key, self.mod_down_rescale(OP, level)?)?;
+        self.assemble(below, ciphertext.scale().divide_by(self.params.primes()[usize::from(level.0)]), polys)
+    }
+
+    /// `P (c_0, c_1)` and the switch of `c_2`, divided by `quotient`.
+    fn relinearized(
+        &self,
+        op: &'static str,
+        ciphertext: &Ciphertext,
+        key: &RelinearizationKey,
+        quotient: &Quotient,
+    ) -> Result<Vec<RnsPoly<Eval>>, EvalError> {
+        let (params, level) = (&self.params, ciphertext.level());
+        let [c0, c1, c2] = triple(op, ciphertext)?;
+        check_key_level(op, KeyPurpose::Relinearization, key.level(), level)?;
+        let digits = Digits::new(&params.level(level).digits, c2);
+        let switch = Switch { params, level, digits: &digits, key: &key.key, automorphism: None };
+        let polys = switch.divided(quotient, |limb, outs| {
+            for (out, c) in outs.into_iter().zip([c0, c1]) {
+                add_special_multiple(params, level, c, limb, out);
+            }
+        });
+        Ok(polys.into())
     }
 
     /// Divides by the last prime of the level: one level down, the scale divided by that prime.
@@ -195,7 +208,7 @@ impl Evaluator {
         self.check(OP, ciphertext)?;
         let level = ciphertext.level();
         let below = one_below(OP, level)?;
-        let divide = |quotient: &Quotient| ciphertext.components().iter().map(|c| quotient.divide(c.clone())).collect();
+        let divide = |quotient: &Quotient| ciphertext.components().iter().map(|c| quotient.divide(c)).collect();
         let components = self.params.level(level).rescale.as_ref().map_or_else(Vec::new, divide);
         self.assemble(below, ciphertext.scale().divide_by(self.params.primes()[usize::from(level.0)]), components)
     }
@@ -216,16 +229,21 @@ impl Evaluator {
         self.assemble(level, ciphertext.scale().clone(), components)
     }
 
-    fn check(&self, op: &'static str, ciphertext: &Ciphertext) -> Result<(), EvalError> {
+    pub(super) fn check(&self, op: &'static str, ciphertext: &Ciphertext) -> Result<(), EvalError> {
         same_params(op, &self.params, ciphertext.params())
     }
 
-    fn assemble(&self, level: Level, scale: Scale, components: Vec<RnsPoly<Eval>>) -> Result<Ciphertext, EvalError> {
+    pub(super) fn assemble(
+        &self,
+        level: Level,
+        scale: Scale,
+        components: Vec<RnsPoly<Eval>>,
+    ) -> Result<Ciphertext, EvalError> {
         Ciphertext::from_components(&self.params, level, scale, components)
     }
 }
 
-fn pair<'a>(op: &'static str, ciphertext: &'a Ciphertext) -> Result<&'a [RnsPoly<Eval>; 2], EvalError> {
+pub(super) fn pair<'a>(op: &'static str, ciphertext: &'a Ciphertext) -> Result<&'a [RnsPoly<Eval>; 2], EvalError> {
     let components = ciphertext.components();
     components.try_into().map_err(|_| EvalError::Components { op, found: components.len(), wanted: "2" })
 }
@@ -235,14 +253,14 @@ fn triple<'a>(op: &'static str, ciphertext: &'a Ciphertext) -> Result<&'a [RnsPo
     components.try_into().map_err(|_| EvalError::Components { op, found: components.len(), wanted: "3" })
 }
 
-fn one_below(op: &'static str, level: Level) -> Result<Level, EvalError> {
+pub(super) fn one_below(op: &'static str, level: Level) -> Result<Level, EvalError> {
     level.down(1).ok_or(EvalError::LevelTooLow { op, found: level, wanted: Level(1) })
 }
 
-fn check_levels(op: &'static str, left: Level, right: Level) -> Result<(), EvalError> {
+pub(super) fn check_levels(op: &'static str, left: Level, right: Level) -> Result<(), EvalError> {
     if left == right { Ok(()) } else { Err(EvalError::LevelMismatch { op, left, right }) }
 }
 
-fn check_scales(op: &'static str, left: &Scale, right: &Scale) -> Result<(), EvalError> {
+pub(super) fn check_scales(op: &'static str, left: &Scale, right: &Scale) -> Result<(), EvalError> {
     if left == right { Ok(()) } else { Err(EvalError::ScaleMismatch { op, left: left.clone(), right: right.clone() }) }
 }

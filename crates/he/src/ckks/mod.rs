@@ -1,12 +1,19 @@
 //! The CKKS scheme: real vectors in the slots of a ciphertext.
 
 mod ciphertext;
+mod compressed;
 mod encoder;
 mod evaluator;
+mod extended;
+mod rotation;
 mod scale;
 
 pub use ciphertext::{Ciphertext, Plaintext};
+pub use compressed::CompressedCiphertext;
+pub(crate) use compressed::check_shape;
 pub use encoder::{Encoder, Message, Precision};
 pub use evaluator::Evaluator;
+pub use extended::{ExtendedCiphertext, ExtendedPlaintext};
+pub use rotation::Decomposed;
 pub(crate) use scale::MAX_EXPONENT;
 pub use scale::Scale;

@@ -1,20 +1,24 @@
 //! Benchmark suites as library code: the same measurements for the command line and for the comparisons with peers.
 //!
-//! A suite returns one [`Report`], which serialises to one JSON object. Times are nanoseconds of one operation.
+//! A suite returns one report, which serialises to one JSON object and displays as tables. The names of the JSON fields
+//! are an interface: fields are added, never renamed.
 
 mod ckks;
+mod latency;
 mod ring;
 mod throughput;
 
+use std::fmt;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-pub use ckks::{CKKS_RUNS, CkksRow, ckks};
-pub use ring::{RingRow, ring};
-pub use throughput::{THROUGHPUT_RUNS, ThroughputRow, throughput};
+pub use ckks::{CKKS_RUNS, CkksReport, OperationRow, ckks};
+pub use latency::{LATENCY_RUNS, LatencyReport, latency};
+pub use ring::{ElementwiseRow, LinearRow, RingReport, TransformRow, ring};
+pub use throughput::{THROUGHPUT_RUNS, ThroughputReport, throughput};
 
 /// A run lasts at least this long, so that the clock's own cost and resolution (tens of ns) vanish in it.
 const MIN_RUN: Duration = Duration::from_micros(200);
@@ -57,9 +61,9 @@ impl Default for Options {
     }
 }
 
-/// What a suite found.
+/// What every report begins with: who measured, where and when.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report<Row> {
+pub struct Conditions {
     /// Name of the suite, such as `ring`.
     pub suite: &'static str,
     /// Version of this program.
@@ -68,26 +72,25 @@ pub struct Report<Row> {
     pub date: String,
     /// Where it was measured.
     pub machine: Machine,
-    /// The kernel that computed.
+    /// The selected kernel.
     pub kernel: &'static str,
     /// Threads that worked at the same time.
     pub threads: usize,
-    /// One entry for each operation and size.
-    pub results: Vec<Row>,
 }
 
-impl<Row> Report<Row> {
-    /// A report of today, on this machine, by this version.
-    pub fn new(suite: &'static str, kernel: &'static str, options: Options, results: Vec<Row>) -> Self {
-        Self {
-            suite,
-            version: env!("CARGO_PKG_VERSION"),
-            date: today(),
-            machine: Machine::this(),
-            kernel,
-            threads: options.threads,
-            results,
-        }
+impl Conditions {
+    /// Today, on this machine, by this version.
+    fn new(suite: &'static str, kernel: &'static str, options: Options) -> Self {
+        let (version, machine) = (env!("CARGO_PKG_VERSION"), Machine::this());
+        Self { suite, version, date: today(), machine, kernel, threads: options.threads }
+    }
+}
+
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { suite, version, date, machine, kernel, threads } = self;
+        let (cpu, s) = (&machine.cpu, if *threads == 1 { "" } else { "s" });
+        write!(f, "nightloom {version}, bench {suite}, {cpu}, {threads} thread{s}, kernel {kernel}, {date}")
     }
 }
 
@@ -132,7 +135,7 @@ fn features() -> Vec<&'static str> {
 
 /// Nanoseconds of one operation over `runs` runs. With several threads, the wall-clock time of a round in which each
 /// thread does one operation, divided by the threads.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// Median over the runs.
     pub median_ns: f64,
@@ -201,6 +204,15 @@ fn civil(mut days: u64) -> (u64, usize, u64) {
         month += 1;
     }
     (year, month + 1, days + 1)
+}
+
+/// The names of the fields of a value that serialises to an object, in alphabetical order, for the tests that pin them.
+#[cfg(test)]
+fn fields(value: &impl Serialize) -> String {
+    let json = serde_json::to_value(value).unwrap();
+    let mut names: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+    names.sort();
+    names.join(" ")
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The `ring` suite: transforms, elementwise products and integer matrices of one limb.
 
+use std::fmt;
+
 use nightloom_ring::linear::MatrixScratch;
 use nightloom_ring::{IntegerMatrix, Kernel, Modulus, NttTable, Pool, Ring, RingError, kernels, prime};
 use serde::Serialize;
 
-use super::{Options, Report, Timing, measure};
+use super::{Conditions, Options, Timing, measure};
 
 const DEGREES: [usize; 5] = [4096, 8192, 16384, 32768, 65536];
 const PRIME_BITS: u32 = 50;
@@ -15,41 +17,73 @@ const LINEAR_DEGREE: usize = 8192;
 /// Residues of each row that are multiplied at a time, as the executor does.
 const LINEAR_WIDTHS: [usize; 3] = [16, 32, 64];
 
-/// One measurement of the `ring` suite.
+/// What the `ring` suite measures.
 #[derive(Clone, Debug, Serialize)]
-pub struct RingRow {
-    /// The operation, named as the method of [`Kernel`]; `linear` is its `matrix`.
-    pub op: &'static str,
-    /// The ring, for those operations that depend on it; else `standard`.
-    pub ring: String,
+pub struct RingReport {
+    /// Where and when.
+    #[serde(flatten)]
+    pub conditions: Conditions,
+    /// Negacyclic transforms, by the selected kernel and by the portable one.
+    pub ntt: Vec<TransformRow>,
+    /// Transforms of the conjugate-invariant ring, by the same kernels.
+    pub ntt_conjugate_invariant: Vec<TransformRow>,
+    /// Products of limbs, by the selected kernel.
+    pub elementwise: Vec<ElementwiseRow>,
+    /// Integer matrices times limbs, by the selected kernel.
+    pub linear: Vec<LinearRow>,
+}
+
+/// Both transforms of one limb. Microseconds; the median over the runs unless said otherwise.
+#[derive(Clone, Debug, Serialize)]
+pub struct TransformRow {
     /// Residues in the limb.
     pub degree: usize,
-    /// Limbs of one operation.
-    pub limbs: usize,
-    /// Special primes: none in this suite.
-    pub special: usize,
+    /// The kernel that computed.
+    pub kernel: &'static str,
     /// Size of the prime.
     pub prime_bits: u32,
-    /// Time of one operation.
-    #[serde(flatten)]
-    pub timing: Timing,
-    /// What `linear` multiplies with.
-    #[serde(flatten)]
-    pub linear: Option<Linear>,
+    /// Coefficients to evaluations.
+    pub forward_us: f64,
+    /// Evaluations to coefficients.
+    pub inverse_us: f64,
+    /// The fastest run of the forward transform.
+    pub forward_min_us: f64,
+    /// The fastest run of the inverse transform.
+    pub inverse_min_us: f64,
+    /// Runs of each.
+    pub runs: usize,
 }
 
-impl std::fmt::Display for RingRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { op, ring, degree, timing, .. } = self;
-        write!(f, "{op:<14} {ring:<20} {degree:>6} {:>12.2} us", timing.median_ns / 1e3)
-    }
-}
-
-/// The work of a `linear` operation.
+/// One slice loop of a kernel on one limb.
 #[derive(Clone, Debug, Serialize)]
-pub struct Linear {
-    /// `dense` or `convolution`.
-    pub matrix: &'static str,
+pub struct ElementwiseRow {
+    /// The method of [`Kernel`].
+    pub op: &'static str,
+    /// Residues in the limb.
+    pub degree: usize,
+    /// The kernel that computed.
+    pub kernel: &'static str,
+    /// Size of the prime.
+    pub prime_bits: u32,
+    /// Microseconds of one operation, median over the runs.
+    pub us: f64,
+    /// Microseconds in the fastest run.
+    pub min_us: f64,
+    /// Number of runs.
+    pub runs: usize,
+}
+
+/// A matrix times one limb of each of its inputs.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinearRow {
+    /// The layer of CryptoNets whose matrix it is: `dense` or `convolution`.
+    pub op: &'static str,
+    /// Residues in the limb.
+    pub degree: usize,
+    /// The kernel that computed.
+    pub kernel: &'static str,
+    /// Size of the prime.
+    pub prime_bits: u32,
     /// Rows of the matrix.
     pub rows: usize,
     /// Columns of the matrix.
@@ -58,35 +92,78 @@ pub struct Linear {
     pub width: usize,
     /// Scalar multiply-accumulates of one operation.
     pub multiply_accumulates: u64,
+    /// Microseconds of one operation, median over the runs.
+    pub us: f64,
+    /// Microseconds in the fastest run.
+    pub min_us: f64,
+    /// Number of runs.
+    pub runs: usize,
 }
 
-/// Measures the selected kernel.
+impl fmt::Display for RingReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.conditions)?;
+        writeln!(f, "One limb, a prime of {PRIME_BITS} bits; median microseconds")?;
+        for (ring, rows) in [(Ring::Standard, &self.ntt), (Ring::ConjugateInvariant, &self.ntt_conjugate_invariant)] {
+            writeln!(
+                f,
+                "\nTransforms, {ring} ring\n{:>8}  {:<10} {:>12} {:>12}",
+                "degree", "kernel", "forward", "inverse"
+            )?;
+            for TransformRow { degree, kernel, forward_us, inverse_us, .. } in rows {
+                writeln!(f, "{degree:>8}  {kernel:<10} {forward_us:>12.2} {inverse_us:>12.2}")?;
+            }
+        }
+        writeln!(f, "\nElementwise\n{:>8}  {:<10} {:>12}", "degree", "operation", "time")?;
+        for ElementwiseRow { degree, op, us, .. } in &self.elementwise {
+            writeln!(f, "{degree:>8}  {op:<10} {us:>12.2}")?;
+        }
+        write!(
+            f,
+            "\nMatrices, degree {LINEAR_DEGREE}\n{:>8}  {:<12} {:>12} {:>12}",
+            "width", "matrix", "size", "time"
+        )?;
+        for LinearRow { width, op, rows, columns, us, .. } in &self.linear {
+            write!(f, "\n{width:>8}  {op:<12} {:>12} {us:>12.0}", format!("{rows} x {columns}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Measures the selected kernel, and the portable one's transforms beside it.
 ///
 /// # Errors
 /// [`RingError`] if the environment names a kernel that this processor lacks.
-pub fn ring(options: Options) -> Result<Report<RingRow>, RingError> {
+pub fn ring(options: Options) -> Result<RingReport, RingError> {
+    measure_degrees(&DEGREES, LINEAR_DEGREE, options)
+}
+
+fn measure_degrees(degrees: &[usize], linear_degree: usize, options: Options) -> Result<RingReport, RingError> {
     let kernel = kernels::select()?;
     let q = Modulus::new(prime::largest_primes(PRIME_BITS, ROOT_ORDER, 1, &[])?[0])?;
-    let mut results = Vec::new();
-    for ring in [Ring::Standard, Ring::ConjugateInvariant] {
-        for degree in DEGREES {
-            results.extend(transforms(kernel, &NttTable::new(q, degree, ring)?, options));
-        }
-    }
-    for degree in DEGREES {
-        results.extend(products(kernel, q, degree, options));
-    }
-    for (name, matrix) in [("dense", dense()?), ("convolution", convolution()?)] {
-        results.extend(LINEAR_WIDTHS.map(|width| linear(kernel, q, name, &matrix, width, options)));
-    }
-    Ok(Report::new("ring", kernel.name(), options, results))
+    // The portable kernel is the first of those available, and may be the selected one.
+    let portable = kernels::available().into_iter().take(1).filter(|portable| portable.name() != kernel.name());
+    let compared: Vec<&dyn Kernel> = std::iter::once(kernel).chain(portable).collect();
+    let all_transforms = |ring| -> Result<Vec<TransformRow>, RingError> {
+        let sizes = compared.iter().flat_map(|kernel| degrees.iter().map(move |degree| (*kernel, *degree)));
+        sizes.map(|(kernel, degree)| Ok(transforms(kernel, &NttTable::new(q, degree, ring)?, options))).collect()
+    };
+    let (dense, convolution) = (dense()?, convolution()?);
+    let matrices = [("dense", &dense), ("convolution", &convolution)];
+    Ok(RingReport {
+        conditions: Conditions::new("ring", kernel.name(), options),
+        ntt: all_transforms(Ring::Standard)?,
+        ntt_conjugate_invariant: all_transforms(Ring::ConjugateInvariant)?,
+        elementwise: degrees.iter().flat_map(|degree| products(kernel, q, *degree, options)).collect(),
+        linear: matrices
+            .into_iter()
+            .flat_map(|(op, matrix)| LINEAR_WIDTHS.map(|width| (op, matrix, width)))
+            .map(|(op, matrix, width)| linear(kernel, q, op, matrix, linear_degree, width, options))
+            .collect(),
+    })
 }
 
-fn row(op: &'static str, ring: Ring, degree: usize, timing: Timing) -> RingRow {
-    RingRow { op, ring: ring.to_string(), degree, limbs: 1, special: 0, prime_bits: PRIME_BITS, timing, linear: None }
-}
-
-fn transforms(kernel: &dyn Kernel, table: &NttTable, options: Options) -> [RingRow; 2] {
+fn transforms(kernel: &dyn Kernel, table: &NttTable, options: Options) -> TransformRow {
     let (degree, pool) = (table.degree(), Pool::new());
     let prepare = || {
         let mut limb = pool.take(degree);
@@ -94,13 +171,21 @@ fn transforms(kernel: &dyn Kernel, table: &NttTable, options: Options) -> [RingR
         limb
     };
     // A transformed limb is as good an input as any: the kernels' time does not depend on residues.
-    [
-        row("ntt_forward", table.ring(), degree, measure(options, prepare, |a| kernel.ntt_forward(table, a))),
-        row("ntt_inverse", table.ring(), degree, measure(options, prepare, |a| kernel.ntt_inverse(table, a))),
-    ]
+    let forward = measure(options, prepare, |a| kernel.ntt_forward(table, a));
+    let inverse = measure(options, prepare, |a| kernel.ntt_inverse(table, a));
+    TransformRow {
+        degree,
+        kernel: kernel.name(),
+        prime_bits: PRIME_BITS,
+        forward_us: forward.median_ns / 1e3,
+        inverse_us: inverse.median_ns / 1e3,
+        forward_min_us: forward.min_ns / 1e3,
+        inverse_min_us: inverse.min_ns / 1e3,
+        runs: options.runs,
+    }
 }
 
-fn products(kernel: &dyn Kernel, q: Modulus, degree: usize, options: Options) -> [RingRow; 3] {
+fn products(kernel: &dyn Kernel, q: Modulus, degree: usize, options: Options) -> [ElementwiseRow; 3] {
     let pool = Pool::new();
     let prepare = || {
         [0, 1, 2].map(|_| {
@@ -115,21 +200,30 @@ fn products(kernel: &dyn Kernel, q: Modulus, degree: usize, options: Options) ->
         ("mul_add", measure(options, prepare, |[out, a, b]| kernel.mul_add(q, out, a, b))),
         ("mul_scalar", measure(options, prepare, |[out, _, _]| kernel.mul_scalar(q, out, scalar))),
     ]
-    .map(|(op, timing)| row(op, Ring::Standard, degree, timing))
+    .map(|(op, Timing { median_ns, min_ns, runs })| ElementwiseRow {
+        op,
+        degree,
+        kernel: kernel.name(),
+        prime_bits: PRIME_BITS,
+        us: median_ns / 1e3,
+        min_us: min_ns / 1e3,
+        runs,
+    })
 }
 
 fn linear(
     kernel: &dyn Kernel,
     q: Modulus,
-    name: &'static str,
+    op: &'static str,
     matrix: &IntegerMatrix,
+    degree: usize,
     width: usize,
     options: Options,
-) -> RingRow {
+) -> LinearRow {
     let pool = Pool::new();
     let prepare = || {
-        let mut input = pool.take(matrix.columns() * LINEAR_DEGREE);
-        input.copy_from_slice(&residues(q, matrix.columns() * LINEAR_DEGREE));
+        let mut input = pool.take(matrix.columns() * degree);
+        input.copy_from_slice(&residues(q, matrix.columns() * degree));
         (input, pool.take(matrix.rows() * width), MatrixScratch::new(&pool))
     };
     let timing = measure(options, prepare, |(input, output, scratch)| {
@@ -137,14 +231,19 @@ fn linear(
             kernel.matrix(q, matrix, block, output, width, scratch);
         }
     });
-    let linear = Linear {
-        matrix: name,
+    LinearRow {
+        op,
+        degree,
+        kernel: kernel.name(),
+        prime_bits: PRIME_BITS,
         rows: matrix.rows(),
         columns: matrix.columns(),
         width,
-        multiply_accumulates: (matrix.entries() * LINEAR_DEGREE) as u64,
-    };
-    RingRow { linear: Some(linear), ..row("linear", Ring::Standard, LINEAR_DEGREE, timing) }
+        multiply_accumulates: (matrix.entries() * degree) as u64,
+        us: timing.median_ns / 1e3,
+        min_us: timing.min_ns / 1e3,
+        runs: timing.runs,
+    }
 }
 
 /// The dense layer of CryptoNets: 845 inputs, 100 outputs.
@@ -197,6 +296,7 @@ fn words() -> impl FnMut() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::fields;
 
     #[test]
     fn the_matrices_are_those_of_cryptonets() {
@@ -209,14 +309,35 @@ mod tests {
     }
 
     #[test]
-    fn rows_serialise_flat() {
-        let timing = Timing { median_ns: 2.0, min_ns: 1.0, runs: 3 };
-        let json = serde_json::to_value(row("mul", Ring::Standard, 16, timing)).unwrap();
-        let keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+    fn the_names_of_the_fields_stay() {
+        let report = measure_degrees(&[1024, 2048], 64, Options { threads: 1, runs: 1 }).unwrap();
         assert_eq!(
-            keys.join(" "),
-            "degree limbs median_ns min_ns op prime_bits ring runs special",
-            "an absent matrix adds no field"
+            fields(&report),
+            "date elementwise kernel linear machine ntt ntt_conjugate_invariant suite threads version"
         );
+        let transform = "degree forward_min_us forward_us inverse_min_us inverse_us kernel prime_bits runs";
+        assert_eq!(fields(&report.ntt[0]), transform);
+        assert_eq!(fields(&report.ntt_conjugate_invariant[0]), transform);
+        assert_eq!(fields(&report.elementwise[0]), "degree kernel min_us op prime_bits runs us");
+        assert_eq!(
+            fields(&report.linear[0]),
+            "columns degree kernel min_us multiply_accumulates op prime_bits rows runs us width"
+        );
+    }
+
+    #[test]
+    fn the_portable_kernel_stands_beside_the_selected_one() {
+        let report = measure_degrees(&[1024], 64, Options { threads: 1, runs: 1 }).unwrap();
+        let mut wanted = vec![report.conditions.kernel];
+        if report.conditions.kernel != "portable" {
+            wanted.push("portable");
+        }
+        for rows in [&report.ntt, &report.ntt_conjugate_invariant] {
+            assert_eq!(rows.iter().map(|row| row.kernel).collect::<Vec<_>>(), wanted);
+            assert!(rows.iter().all(|row| row.forward_us > 0.0 && row.inverse_us > 0.0));
+        }
+        let (operations, matrices) = (&report.elementwise, &report.linear);
+        assert_eq!(operations.iter().map(|row| row.op).collect::<Vec<_>>(), ["mul", "mul_add", "mul_scalar"]);
+        assert_eq!(matrices.iter().map(|row| row.width).collect::<Vec<_>>(), [16, 32, 64, 16, 32, 64]);
     }
 }

@@ -1,5 +1,10 @@
-use clap::{Args, ValueEnum};
-use nightloom::bench::{self, Options, Report};
+use std::fmt::Display;
+use std::num::NonZeroUsize;
+
+use clap::error::ErrorKind;
+use clap::{Args, Command, ValueEnum};
+use nightloom::bench::{self, Options};
+use nightloom::demo::Model;
 use serde::Serialize;
 
 use super::error::CliError;
@@ -9,49 +14,108 @@ pub struct Bench {
     /// What to measure
     #[arg(value_enum)]
     suite: Suite,
+    /// The network of the throughput and latency suites [default: cryptonets]
+    #[arg(long, value_enum, value_name = "NAME")]
+    network: Option<Network>,
     /// Threads
-    #[arg(long, short = 'j', value_name = "T", default_value = "1")]
-    threads: std::num::NonZeroUsize,
-    /// One JSON object on standard output instead of a table
+    #[arg(long, short = 'j', value_name = "T", default_value = "1", value_parser = super::threads)]
+    threads: NonZeroUsize,
+    /// One JSON object on standard output instead of tables
     #[arg(long)]
     json: bool,
     /// Runs of each operation; repetitions of the whole job for throughput
     #[arg(long, value_name = "N")]
-    runs: Option<std::num::NonZeroUsize>,
+    runs: Option<NonZeroUsize>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Suite {
     /// Transforms and products of single limbs
     Ring,
     /// The scheme's operations
     Ckks,
-    /// Whole networks on 8192 images
+    /// A whole network on 8192 images
     Throughput,
+    /// A network on one image at a time
+    Latency,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Network {
+    /// CryptoNets (2016), squashed
+    #[default]
+    Cryptonets,
+    /// The network of E2DM and of TenSEAL's tutorial
+    E2dm,
+}
+
+impl From<Network> for Model {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Cryptonets => Self::CryptoNets,
+            Network::E2dm => Self::E2dm,
+        }
+    }
 }
 
 impl Bench {
     pub fn run(self) -> Result<(), CliError> {
+        if self.network.is_some() && !matches!(self.suite, Suite::Throughput | Suite::Latency) {
+            let message = "--network is an option of the throughput and latency suites";
+            let mut command = Self::augment_args(Command::new("nightloom bench"));
+            command.error(ErrorKind::ArgumentConflict, message).exit();
+        }
         let threads = self.threads.get();
-        let runs = |default: usize| Options { threads, runs: self.runs.map_or(default, |runs| runs.get()) };
+        let options = |runs: usize| Options { threads, runs: self.runs.map_or(runs, NonZeroUsize::get) };
         match self.suite {
-            Suite::Ring => self.print(&bench::ring(runs(bench::DEFAULT_RUNS))?),
-            Suite::Ckks => self.print(&bench::ckks(runs(bench::CKKS_RUNS))?),
-            Suite::Throughput => self.print(&bench::throughput(runs(bench::THROUGHPUT_RUNS))?),
+            Suite::Ring => self.print(&bench::ring(options(bench::DEFAULT_RUNS))?),
+            Suite::Ckks => self.print(&bench::ckks(options(bench::CKKS_RUNS))?),
+            Suite::Throughput => {
+                let network = self.network.unwrap_or_default();
+                self.print(&bench::throughput(network.into(), options(bench::THROUGHPUT_RUNS))?)
+            }
+            Suite::Latency => {
+                let network = self.network.unwrap_or_default();
+                self.print(&bench::latency(network.into(), options(bench::LATENCY_RUNS))?)
+            }
         }
     }
 
-    fn print<Row: Serialize + std::fmt::Display>(&self, report: &Report<Row>) -> Result<(), CliError> {
+    fn print(&self, report: &(impl Serialize + Display)) -> Result<(), CliError> {
         if self.json {
             println!("{}", serde_json::to_string(report)?);
-            return Ok(());
+        } else {
+            println!("{report}");
         }
-        let machine = &report.machine;
-        println!(
-            "{} on {}, {} threads, kernel {}, {}",
-            report.suite, machine.cpu, report.threads, report.kernel, report.date
-        );
-        report.results.iter().for_each(|row| println!("{row}"));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Bench, clap::Error> {
+        let command = Bench::augment_args(Command::new("bench").no_binary_name(true));
+        Bench::from_arg_matches(&command.try_get_matches_from(line.split(' '))?)
+    }
+
+    #[test]
+    fn suites_and_networks_have_these_names() {
+        for (name, suite) in [
+            ("ring", Suite::Ring),
+            ("ckks", Suite::Ckks),
+            ("throughput", Suite::Throughput),
+            ("latency", Suite::Latency),
+        ] {
+            let bench = parse(&format!("{name} --threads 2 --json")).unwrap();
+            assert_eq!((bench.suite, bench.network, bench.threads.get(), bench.json), (suite, None, 2, true));
+        }
+        for (name, network) in [("cryptonets", Network::Cryptonets), ("e2dm", Network::E2dm)] {
+            assert_eq!(parse(&format!("throughput --network {name}")).unwrap().network, Some(network));
+        }
+        assert!(parse("throughput --network lenet").is_err() && parse("ring --threads 0").is_err());
     }
 }

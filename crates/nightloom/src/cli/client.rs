@@ -5,7 +5,7 @@ use nightloom::client::{Client, ClientError, EncryptionKey};
 use nightloom::output::{Format, NewFile, Results};
 use nightloom::{samples, system_rng};
 use nightloom_he::wire;
-use nightloom_wire::Writer;
+use nightloom_wire::{DecodeError, Writer};
 
 use super::compile::{open, warn_if_insecure};
 use super::error::{At, CliError};
@@ -26,10 +26,16 @@ struct Consent {
 }
 
 fn read_client(path: &Path, threads: usize, consent: &Consent) -> Result<Client, CliError> {
-    let client = Client::read(open(path)?, threads).at(path)?;
-    if client.spec().insecure && !consent.insecure_below_128_bits {
-        return Err(CliError::Insecure { path: path.to_owned() });
-    }
+    let client = if consent.insecure_below_128_bits {
+        Client::read_insecure(open(path)?, threads).at(path)?
+    } else {
+        match Client::read(open(path)?, threads) {
+            Err(ClientError::Decode(DecodeError::Insecure)) => {
+                return Err(CliError::Insecure { path: path.to_owned() });
+            }
+            client => client.at(path)?,
+        }
+    };
     warn_if_insecure(client.spec().insecure);
     Ok(client)
 }
@@ -56,15 +62,15 @@ impl Keygen {
         for file in [&secret, &public, &evaluation] {
             file.check()?;
         }
-        if let Some(key) = &keys.evaluation {
-            evaluation.write(|out| wire::write_relinearization_key(&mut Writer::new(out), key))?;
+        if keys.evaluation.spec().keys().next().is_some() {
+            evaluation.write(|out| wire::write_evaluation_keys(&mut Writer::new(out), &keys.evaluation))?;
         }
         public.write(|out| wire::write_public_key(&mut Writer::new(out), &keys.public))?;
         // The secret key last: while it is missing, the command can be run again after removing the others.
         secret.write(|out| wire::write_secret_key(&mut Writer::new(out), &keys.secret))?;
         println!("wrote {} (keep it: it decrypts, readable by you alone)", self.output.join(SECRET).display());
         println!("wrote {} (encrypts only)", self.output.join(PUBLIC).display());
-        if keys.evaluation.is_some() {
+        if keys.evaluation.spec().keys().next().is_some() {
             println!("wrote {} (for the service)", self.output.join(EVALUATION).display());
         } else {
             println!("this model needs no evaluation keys");

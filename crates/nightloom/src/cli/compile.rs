@@ -1,13 +1,15 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use nightloom::client::ClientError;
-use nightloom::model::{CompileOptions, Compiled, compile};
+use nightloom::model::{CompileOptions, Compiled, compare, compile};
 use nightloom::output::NewFile;
 use nightloom::samples::{self, Scaling};
-use nightloom_compiler::explain::Explanation;
+use nightloom_compiler::explain::{Comparison, Explanation};
+use nightloom_compiler::plans::select::{Goal, Objective};
 use nightloom_program::InputEncoding;
+use serde::Serialize;
 
 use super::error::{At, CliError};
 
@@ -34,6 +36,15 @@ pub struct Model {
     /// Samples like those to be encrypted: the error is bounded for inputs like these [default: pseudo-random inputs]
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
+    /// What the plan is chosen for: requests as full as they can be, or one of --batch samples
+    #[arg(long, value_enum, default_value = "throughput")]
+    optimize: Optimize,
+    /// Samples that a request is expected to have [default: a full one for throughput, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: Option<u32>,
+    /// Most memory that the service may take for a request, in megabytes
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
+    max_memory: Option<u64>,
     /// log2 of the ring degree, 12 to 16 [default: the smallest that suffices]
     #[arg(long, value_name = "LOG2", value_parser = clap::value_parser!(u32).range(12..=16))]
     log_degree: Option<u32>,
@@ -45,8 +56,32 @@ pub struct Model {
     name: Option<String>,
 }
 
+/// What a plan is chosen for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Optimize {
+    /// The least time for a sample of a full request
+    Throughput,
+    /// The least time for a request
+    Latency,
+    /// The least memory of the service
+    Memory,
+    /// The fewest bytes of request and response
+    Traffic,
+}
+
+impl From<Optimize> for Objective {
+    fn from(optimize: Optimize) -> Self {
+        match optimize {
+            Optimize::Throughput => Self::Throughput,
+            Optimize::Latency => Self::Latency,
+            Optimize::Memory => Self::Memory,
+            Optimize::Traffic => Self::Traffic,
+        }
+    }
+}
+
 impl Model {
-    fn compile(&self) -> Result<(String, Compiled), CliError> {
+    fn compile(&self) -> Result<(String, CompileOptions, Compiled), CliError> {
         let name = match &self.name {
             Some(name) => name.clone(),
             None => match self.model.file_stem().and_then(|stem| stem.to_str()) {
@@ -63,6 +98,11 @@ impl Model {
             precision_bits: self.precision,
             log_degree: self.log_degree,
             insecure: self.insecure_below_128_bits,
+            goal: Goal {
+                objective: self.optimize.into(),
+                batch: self.batch.map(|batch| batch as usize),
+                max_memory: self.max_memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
+            },
             ..CompileOptions::new(name.clone())
         };
         if let Some(path) = &self.samples {
@@ -81,7 +121,8 @@ impl Model {
                 return Err(CliError::Client { path: path.clone(), source });
             }
         }
-        Ok((name, compile(&onnx, &options).at(&self.model)?))
+        let compiled = compile(&onnx, &options).at(&self.model)?;
+        Ok((name, options, compiled))
     }
 }
 
@@ -99,7 +140,7 @@ pub struct Compile {
 
 impl Compile {
     pub fn run(self) -> Result<(), CliError> {
-        let (name, compiled) = self.model.compile()?;
+        let (name, _, compiled) = self.model.compile()?;
         std::fs::create_dir_all(&self.output).at(&self.output)?;
         let file = |end: &str| NewFile::at(self.output.join(format!("{name}.{end}"))).replace_existing(self.force);
         let (server, client) = (file("server"), file("client"));
@@ -109,16 +150,17 @@ impl Compile {
         write(&client, &compiled.client_bytes)?;
         let explanation = Explanation::new(&compiled.network, &compiled.plan);
         explanation.notes.iter().for_each(|note| println!("note: {note}"));
-        warn_if_insecure(compiled.plan.insecure);
+        warn_if_insecure(compiled.plan.is_insecure());
         let parameters = &explanation.parameters;
         println!(
-            "{}: depth {}, {} ring of degree {}, {:.0} bits, {} samples a batch, about {:.2} s a batch on one thread",
+            "{}: {} plan, depth {}, {} ring of degree {}, {:.0} bits, {} samples a batch, about {:.3} s a batch on one thread",
             name,
+            explanation.plan,
             explanation.depth,
             parameters.ring,
             parameters.degree,
             parameters.log_qp,
-            parameters.slots,
+            parameters.samples,
             explanation.predicted_seconds,
         );
         for (end, bytes) in [("server", &compiled.server_bytes), ("client", &compiled.client_bytes)] {
@@ -143,16 +185,25 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(self) -> Result<(), CliError> {
-        let (_, compiled) = self.model.compile()?;
+        let (_, options, compiled) = self.model.compile()?;
+        let comparison = compare(&compiled.network, &options).at(&self.model.model)?;
         let explanation = Explanation::new(&compiled.network, &compiled.plan);
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&explanation)?);
+            println!("{}", serde_json::to_string_pretty(&Explained { explanation, comparison })?);
         } else {
-            println!("{explanation}");
+            println!("{explanation}\n\n{comparison}");
         }
-        warn_if_insecure(compiled.plan.insecure);
+        warn_if_insecure(compiled.plan.is_insecure());
         Ok(())
     }
+}
+
+/// What `explain --json` prints.
+#[derive(Serialize)]
+struct Explained {
+    #[serde(flatten)]
+    explanation: Explanation,
+    comparison: Comparison,
 }
 
 /// Says on standard error that nothing is protected.

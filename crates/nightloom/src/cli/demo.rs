@@ -87,7 +87,9 @@ fn print(demo: &Demonstration) {
     println!("{:<28} {:>10.2} %  ({} of {})", "  same prediction", percent(demo.agreeing), demo.agreeing, demo.images);
     println!(
         "{:<28} {:>12.2e}  (bound stated {:.2e})",
-        "  largest logit difference", demo.max_logit_error, demo.compiled.plan.error_bound
+        "  largest logit difference",
+        demo.max_logit_error,
+        demo.compiled.plan.error_bound().secret_key
     );
     println!("\n{:<28} {:>12}  {:>12}", "Stage", "seconds", "ms an image");
     let times = demo.outcome.times;
@@ -109,7 +111,7 @@ fn print(demo: &Demonstration) {
     ] {
         println!("  {name:<26} {:>12.3}  {:>12.3}", bytes as f64 / 1e6, bytes as f64 / 1e3 / images);
     }
-    let params = demo.compiled.plan.program.params();
+    let params = demo.compiled.plan.program().params();
     let security = if params.is_secure() { "128 bits" } else { "BELOW 128 BITS" };
     println!(
         "\n{:<28} {security}, CKKS, {} ring of degree {}, {:.0} bits, kernel {}",

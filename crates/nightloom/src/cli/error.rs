@@ -8,6 +8,7 @@ use nightloom::output::OutputError;
 use nightloom::report::ReportError;
 use nightloom::samples::SamplesError;
 use nightloom::server::ServerError;
+use nightloom_program::ExecuteError;
 use nightloom_ring::RingError;
 use nightloom_wire::DecodeError;
 
@@ -48,6 +49,8 @@ pub enum CliError {
         "{path}: its parameters are below 128 bits of security, data under them is not protected; if that is what you want, say --insecure-below-128-bits"
     )]
     Insecure { path: PathBuf },
+    #[error("{program}: {source}; give the client's evaluation keys by --keys FILE")]
+    NoKeys { program: PathBuf, source: ExecuteError },
     #[error("unknown data set {found:?}; there are {known}")]
     UnknownDataset { found: String, known: String },
     #[error("cannot make JSON: {0}")]

@@ -14,6 +14,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use nightloom_program::MAX_THREADS;
 
 use error::CliError;
 
@@ -56,7 +57,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Threads {
     /// Threads that compute [default: all processors]
-    #[arg(long, short = 'j', value_name = "T")]
+    #[arg(long, short = 'j', value_name = "T", value_parser = threads)]
     threads: Option<NonZeroUsize>,
 }
 
@@ -64,6 +65,14 @@ impl Threads {
     fn count(&self) -> usize {
         let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.threads.unwrap_or_else(all).get()
+    }
+}
+
+/// Parses a number of threads.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(threads) if threads.get() <= MAX_THREADS => Ok(threads),
+        _ => Err(format!("wanted 1 to {MAX_THREADS}")),
     }
 }
 

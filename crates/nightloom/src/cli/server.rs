@@ -5,6 +5,7 @@ use clap::Args;
 use nightloom::job::peak_memory_bytes;
 use nightloom::output::NewFile;
 use nightloom::server::{Server, ServerError};
+use nightloom_he::EvaluationKeys;
 
 use super::compile::{open, warn_if_insecure};
 use super::error::{At, CliError};
@@ -30,18 +31,22 @@ impl Run {
     pub fn run(self) -> Result<(), CliError> {
         let file = NewFile::at(&self.output.output).replace_existing(self.output.force);
         file.check()?;
-        let server = Server::read(open(&self.program)?).at(&self.program)?;
+        let server = Server::read(open(&self.program)?, self.threads.count()).at(&self.program)?;
         warn_if_insecure(server.is_insecure());
-        let key = match &self.keys {
-            Some(path) => Some(server.read_evaluation_keys(open(path)?).at(path)?),
-            None => None,
+        let keys = match &self.keys {
+            Some(path) => server.read_evaluation_keys(open(path)?).at(path)?,
+            None => EvaluationKeys::none(server.params()),
         };
+        server.executor().check_keys(&keys).map_err(|source| match &self.keys {
+            Some(path) => CliError::Server { path: path.clone(), source: source.into() },
+            None => CliError::NoKeys { program: self.program.clone(), source },
+        })?;
         let start = Instant::now();
         let bar = Bar::new("evaluating");
         let request = open(&self.request)?;
         let header = file.try_write(|out| {
             let progress = |part| bar.at(part);
-            server.run(request, key.as_ref(), self.threads.count(), out, &progress).map_err(|source| match source {
+            server.run(request, &keys, out, &progress).map_err(|source| match source {
                 ServerError::Write(source) => CliError::Read { path: self.output.output.clone(), source },
                 source => CliError::Server { path: self.request.clone(), source },
             })

@@ -101,7 +101,11 @@ impl<'a> Features<'a> {
         Chunks { features: *self, rows: rows.get(), next: 0 }
     }
 
-    fn rows(&self, samples: Range<usize>) -> Vec<f64> {
+    /// The numbers of some samples, row after row.
+    ///
+    /// # Panics
+    /// If `samples` is not within `0..len`.
+    pub fn rows(&self, samples: Range<usize>) -> Vec<f64> {
         let range = samples.start * self.width..samples.end * self.width;
         let Scaling { scale, offset } = self.scaling;
         match &self.samples.values {

@@ -15,7 +15,7 @@ mod suite;
 
 use std::fmt::Debug;
 
-use crate::{IntegerMatrix, Modulus, NttTable, RingError, linear::MatrixScratch};
+use crate::{Automorphism, IntegerMatrix, Modulus, NttTable, RingError, linear::MatrixScratch};
 
 /// The environment variable that overrides the choice of kernel.
 pub const KERNEL_VARIABLE: &str = "NIGHTLOOM_KERNEL";
@@ -37,6 +37,8 @@ pub trait Kernel: Sync + Debug {
     fn mul_add(&self, q: Modulus, acc: &mut [f64], a: &[f64], b: &[f64]);
     /// `a *= w` for one canonical `w`.
     fn mul_scalar(&self, q: Modulus, a: &mut [f64], w: f64);
+    /// `acc += a * w` for one canonical `w`.
+    fn mul_scalar_add(&self, q: Modulus, acc: &mut [f64], a: &[f64], w: f64);
     /// `out = (out - b) * w` for one canonical `w`: the last step of a division by known primes.
     fn sub_mul_scalar(&self, q: Modulus, out: &mut [f64], b: &[f64], w: f64);
     /// `(c0, c1) -> (c0^2, 2 c0 c1, c1^2)`; the entry contents of `c2` are not read.
@@ -52,6 +54,8 @@ pub trait Kernel: Sync + Debug {
     fn ntt_forward(&self, table: &NttTable, a: &mut [f64]);
     /// Evaluations to coefficients, in place: the inverse of [`ntt_forward`](Self::ntt_forward).
     fn ntt_inverse(&self, table: &NttTable, a: &mut [f64]);
+    /// `out` = the image of the evaluations `a`: `out[j] = a[automorphism.source(j)]`. Both have the length of its degree.
+    fn permute(&self, automorphism: &Automorphism, out: &mut [f64], a: &[f64]);
 
     /// `output = matrix * input` modulo `q`: `input` holds `matrix.columns()` rows of `width` residues each, `output`
     /// receives `matrix.rows()` rows of `width`. `width` is a multiple of 4.

@@ -2,7 +2,7 @@
 //! vector kernels.
 
 use super::Kernel;
-use crate::{IntegerMatrix, Modulus, NttTable, Ring, linear::MatrixScratch};
+use crate::{Automorphism, IntegerMatrix, Modulus, NttTable, Ring, linear::MatrixScratch};
 
 /// `u64` arithmetic with Barrett reduction.
 #[derive(Debug)]
@@ -61,6 +61,11 @@ impl Kernel for Portable {
     fn mul_scalar(&self, q: Modulus, a: &mut [f64], w: f64) {
         let w = q.lift(w);
         map1(q, a, |a| q.mul(a, w));
+    }
+
+    fn mul_scalar_add(&self, q: Modulus, acc: &mut [f64], a: &[f64], w: f64) {
+        let w = q.lift(w);
+        map2(q, acc, a, |acc, a| q.add(acc, q.mul(a, w)));
     }
 
     fn sub_mul_scalar(&self, q: Modulus, out: &mut [f64], b: &[f64], w: f64) {
@@ -143,6 +148,13 @@ impl Kernel for Portable {
             fold(q, a, q.lift(table.fold()), |q, near, far| q.add(near, far));
             // b_0 = a_0 is not folded, so only the 1/2 is to be undone.
             a[0] = q.center(q.add(q.lift(a[0]), q.lift(a[0])));
+        }
+    }
+
+    fn permute(&self, automorphism: &Automorphism, out: &mut [f64], a: &[f64]) {
+        assert!(out.len() == automorphism.degree() && a.len() == automorphism.degree());
+        for (position, out) in out.iter_mut().enumerate() {
+            *out = a[automorphism.source(position)];
         }
     }
 

@@ -80,6 +80,7 @@ proptest! {
             check("mul", &run(&|out| kernel.mul(q, out, &b, &c)), &|i| y(i) * z(i));
             check("mul_add", &run(&|out| kernel.mul_add(q, out, &b, &c)), &|i| x(i) + y(i) * z(i));
             check("mul_scalar", &run(&|out| kernel.mul_scalar(q, out, w)), &|i| x(i) * wide(w));
+            check("mul_scalar_add", &run(&|out| kernel.mul_scalar_add(q, out, &b, w)), &|i| x(i) + y(i) * wide(w));
             check("sub_mul_scalar", &run(&|out| kernel.sub_mul_scalar(q, out, &b, w)), &|i| (x(i) - y(i)) * wide(w));
             let (mut s0, mut s1, mut s2) = (a.clone(), b.clone(), c.clone());
             kernel.square(q, &mut s0, &mut s1, &mut s2);

@@ -2,7 +2,7 @@
 
 use super::{At, Converted, Value};
 use crate::diagnostic::Problem;
-use crate::graph::{Op, Tensor, volume};
+use crate::graph::{MAX_TERMS, Op, ShapeError, Tensor, volume};
 use std::sync::Arc;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::internal::Tensor as Constant;
@@ -75,7 +75,11 @@ impl At<'_, '_> {
 
         let matrix = [&g, &k, &n].map(|axes| EinsumAxis::count(axes));
         let rows = EinsumAxis::count(&m);
-        volume(&matrix)?;
+        let found = volume(&matrix)?.saturating_mul(EinsumAxis::count(&summed));
+        if found > MAX_TERMS {
+            let what = "products in a sum over axes of a constant";
+            return Err(ShapeError::Total { what, found, limit: MAX_TERMS }.into());
+        }
         let [over_g, over_k, over_n, over_summed] = [&g, &k, &n, &summed].map(|axes| EinsumAxis::offsets(axes));
         let mut weight = Vec::with_capacity(matrix.iter().product());
         for g in &over_g {

@@ -8,7 +8,7 @@ mod windows;
 use super::gate::Checked;
 use super::reader::{Typed, refused};
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem};
-use crate::graph::{Graph, NodeId, Op, Origin, Tensor, volume};
+use crate::graph::{Graph, NodeId, Op, Origin, Tensor, features};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, Slice, StridedSlice, Tile, TypedConcat};
@@ -129,7 +129,7 @@ impl Converter<'_> {
                 shape.push(length.to_usize().map_err(|_| mixed())?);
             }
         }
-        volume(&shape)?;
+        features(&shape)?;
         Ok((shape, batch.ok_or_else(mixed)?))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{At, Converted, Value};
 use crate::diagnostic::Problem;
-use crate::graph::{Graph, NodeId, Op, Origin, Tensor, volume};
+use crate::graph::{Graph, NodeId, Op, Origin, Tensor, features};
 use tract_onnx::tract_core::ops::array::{Pad, PadMode, Slice, StridedSlice, Tile};
 use tract_onnx::tract_hir::internal::{AxisOp, DimLike, TDim, Tensor as Constant, ToDim};
 
@@ -50,7 +50,7 @@ impl At<'_, '_> {
             let mut graph = Graph::new(self.sample(operand))?;
             let padded = graph.push(Op::Pad(padding), vec![graph.input()], Origin::default())?;
             graph.set_output(padded)?;
-            let inside = graph.evaluate(&vec![1.0; volume(&self.sample(operand))?]);
+            let inside = graph.evaluate(&vec![1.0; features(&self.sample(operand))?]);
             let border = inside.iter().map(|inside| value * (1.0 - inside)).collect();
             id = self.push(Op::AddConst(Tensor::new(self.sample(id), border)?), &[id])?;
         }
@@ -149,7 +149,7 @@ impl At<'_, '_> {
             }
             let sample_axis = self.sample_axis(axis, batch)?;
             let length = self.sample(operand).get(sample_axis).copied().unwrap_or(0);
-            volume(&[length.max(1), times])?;
+            features(&[length.max(1), times])?;
             let indices = (0..times).flat_map(|_| 0..length).collect();
             (operand, _) = self.select(axis, indices, operand, batch)?;
         }

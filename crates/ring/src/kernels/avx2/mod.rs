@@ -5,9 +5,9 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m256d, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_pd, _mm256_fmadd_pd, _mm256_fmsub_pd,
-    _mm256_fnmadd_pd, _mm256_loadu_pd, _mm256_mul_pd, _mm256_round_pd, _mm256_set1_pd, _mm256_setzero_pd,
-    _mm256_storeu_pd, _mm256_sub_pd,
+    __m256d, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_pd, _mm256_castpd_ps, _mm256_castps_pd,
+    _mm256_fmadd_pd, _mm256_fmsub_pd, _mm256_fnmadd_pd, _mm256_loadu_pd, _mm256_mul_pd, _mm256_permutevar8x32_ps,
+    _mm256_round_pd, _mm256_set1_pd, _mm256_setr_epi32, _mm256_setzero_pd, _mm256_storeu_pd, _mm256_sub_pd,
 };
 
 mod matrix;
@@ -16,7 +16,7 @@ mod random;
 
 use super::{Kernel, portable::Portable};
 use crate::linear::MatrixScratch;
-use crate::{IntegerMatrix, Modulus, NttTable};
+use crate::{Automorphism, IntegerMatrix, Modulus, NttTable};
 
 /// Proof that the processor has AVX2 and FMA: only [`Avx2::detect`] makes one.
 #[derive(Debug)]
@@ -61,6 +61,9 @@ impl Kernel for Avx2 {
     fn mul_scalar(&self, q: Modulus, a: &mut [f64], w: f64) {
         with_avx2!(self, mul_scalar(q, a, w));
     }
+    fn mul_scalar_add(&self, q: Modulus, acc: &mut [f64], a: &[f64], w: f64) {
+        with_avx2!(self, mul_scalar_add(q, acc, a, w));
+    }
     fn sub_mul_scalar(&self, q: Modulus, out: &mut [f64], b: &[f64], w: f64) {
         with_avx2!(self, sub_mul_scalar(q, out, b, w));
     }
@@ -87,6 +90,9 @@ impl Kernel for Avx2 {
             return Portable.ntt_inverse(table, a);
         }
         with_avx2!(self, ntt::ntt_inverse(table, a));
+    }
+    fn permute(&self, automorphism: &Automorphism, out: &mut [f64], a: &[f64]) {
+        with_avx2!(self, permute(automorphism, out, a));
     }
     fn matrix(
         &self,
@@ -267,6 +273,13 @@ fn mul_scalar(q: Modulus, a: &mut [f64], w: f64) {
 }
 
 #[target_feature(enable = "avx2,fma")]
+fn mul_scalar_add(q: Modulus, acc: &mut [f64], a: &[f64], w: f64) {
+    let (c, w) = (prime(q), _mm256_set1_pd(w));
+    // 0.5 + 0.6 < 2.4999.
+    map(acc, [a], |acc, [a]| partial(c, _mm256_add_pd(acc, product(c, a, w))));
+}
+
+#[target_feature(enable = "avx2,fma")]
 fn sub_mul_scalar(q: Modulus, out: &mut [f64], b: &[f64], w: f64) {
     let (c, w) = (prime(q), _mm256_set1_pd(w));
     // |out - b| <= 1, so the product is at most 0.69.
@@ -398,4 +411,22 @@ fn reduce(q: Modulus, out: &mut [f64], a: &[f64]) {
     let c = prime(q);
     // The first quotient may be off by one unit when p is small, the second is exact.
     map(out, [a], |_, [a]| canonical(c, a));
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn permute(automorphism: &Automorphism, out: &mut [f64], a: &[f64]) {
+    let (groups, lanes) = automorphism.groups();
+    assert!(out.len() == 4 * groups.len() && a.len() == 4 * groups.len());
+    // Halves of doubles, for the one instruction that permutes across lanes by a variable.
+    let places = lanes.map(|lanes| {
+        let [a, b, c, d] = lanes.map(|lane| 2 * lane as i32);
+        _mm256_setr_epi32(a, a + 1, b, b + 1, c, c + 1, d, d + 1)
+    });
+    for (out, &entry) in out.as_chunks_mut::<4>().0.iter_mut().zip(groups) {
+        let (first, carry) = (entry as usize & !3, entry as usize & 3);
+        // SAFETY: a group is below the degree, which is the length of `a`.
+        let group = unsafe { _mm256_loadu_pd(a.as_ptr().add(first)) };
+        let permuted = _mm256_permutevar8x32_ps(_mm256_castpd_ps(group), places[carry]);
+        store(out, 0, _mm256_castps_pd(permuted));
+    }
 }

@@ -1,0 +1,190 @@
+use nightloom_ring::{Eval, RnsPoly, parallel};
+use zeroize::Zeroize;
+
+use crate::ckks::evaluator::{check_levels, check_scales};
+use crate::keys::same_params;
+use crate::{CkksParams, EvalError, Level, Scale};
+
+/// An encryption of `P` times a message, modulo `P` times the modulus of its level, before the division by `P` that ends
+/// a key switch: `u_0 + u_1 s = P (scale * message + noise)`. `P` is the product of the special primes.
+///
+/// Sums and products with plaintexts of many rotations of one ciphertext are taken in this form, and divided once (double
+/// hoisting; Bossuat, Mouchet, Troncoso-Pastoriza and Hubaux, eprint 2020/1203, section 4.2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExtendedCiphertext {
+    params: CkksParams,
+    level: Level,
+    scale: Scale,
+    polys: [RnsPoly<Eval>; 2],
+}
+
+/// A vector encoded over the primes of a level and the special primes: a factor of [`ExtendedCiphertext`]s. As an
+/// operand it is public to whoever computes, but wiped like every plaintext.
+#[derive(Clone, Debug)]
+pub struct ExtendedPlaintext {
+    params: CkksParams,
+    level: Level,
+    scale: Scale,
+    poly: RnsPoly<Eval>,
+}
+
+impl ExtendedCiphertext {
+    pub(crate) fn new(params: &CkksParams, level: Level, scale: Scale, polys: [RnsPoly<Eval>; 2]) -> Self {
+        Self { params: params.clone(), level, scale, polys }
+    }
+
+    /// An encryption of zero without noise, to add to.
+    ///
+    /// # Errors
+    /// [`EvalError::LevelTooHigh`] above the top, [`EvalError::NoSpecialPrimes`] if the parameters have none.
+    pub fn zero(params: &CkksParams, level: Level, scale: Scale) -> Result<Self, EvalError> {
+        check_extended("make an extended zero", params, level)?;
+        let polys = [(); 2].map(|()| RnsPoly::zero(&params.level(level).extended));
+        Ok(Self::new(params, level, scale, polys))
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &CkksParams {
+        &self.params
+    }
+
+    /// The level.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The scale of the message, without the factor `P`.
+    pub fn scale(&self) -> &Scale {
+        &self.scale
+    }
+
+    /// The polynomials `u_0, u_1`.
+    pub fn polys(&self) -> &[RnsPoly<Eval>; 2] {
+        &self.polys
+    }
+
+    /// `self += other`.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`], [`EvalError::LevelMismatch`], [`EvalError::ScaleMismatch`].
+    pub fn add_assign(&mut self, other: &Self) -> Result<(), EvalError> {
+        const OP: &str = "add extended ciphertexts";
+        same_params(OP, &self.params, &other.params)?;
+        check_levels(OP, self.level, other.level)?;
+        check_scales(OP, &self.scale, &other.scale)?;
+        self.polys.iter_mut().zip(&other.polys).for_each(|(sum, poly)| sum.add_assign(poly));
+        Ok(())
+    }
+
+    /// The product with a plaintext; scales multiply.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`], [`EvalError::LevelMismatch`].
+    pub fn mul(&self, plaintext: &ExtendedPlaintext) -> Result<Self, EvalError> {
+        Self::dot(&[(self, plaintext)])
+    }
+
+    /// `self += ciphertext * plaintext`.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`], [`EvalError::LevelMismatch`]; [`EvalError::ScaleMismatch`] unless the scale of
+    /// `self` is the product of the other two.
+    pub fn mul_add_assign(&mut self, ciphertext: &Self, plaintext: &ExtendedPlaintext) -> Result<(), EvalError> {
+        const OP: &str = "add an extended product";
+        let scale = product_scale(OP, &self.params, self.level, ciphertext, plaintext)?;
+        check_scales(OP, &self.scale, &scale)?;
+        for (sum, poly) in self.polys.iter_mut().zip(&ciphertext.polys) {
+            sum.mul_add_assign(poly, &plaintext.poly);
+        }
+        Ok(())
+    }
+
+    /// The sum of products, with one reduction for several of them: faster than one after another.
+    ///
+    /// # Errors
+    /// [`EvalError::NoTerms`] for an empty sum; [`EvalError::ParamsMismatch`], [`EvalError::LevelMismatch`] or
+    /// [`EvalError::ScaleMismatch`] unless all terms have the same parameters, level and scale.
+    pub fn dot(terms: &[(&Self, &ExtendedPlaintext)]) -> Result<Self, EvalError> {
+        const OP: &str = "multiply extended ciphertexts by plaintexts";
+        let (first, plaintext) = terms.first().ok_or(EvalError::NoTerms { op: OP })?;
+        let (params, level) = (&first.params, first.level);
+        let scale = product_scale(OP, params, level, first, plaintext)?;
+        for (ciphertext, plaintext) in &terms[1..] {
+            check_scales(OP, &scale, &product_scale(OP, params, level, ciphertext, plaintext)?)?;
+        }
+        let basis = &params.level(level).extended;
+        let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
+        parallel::for_each(
+            u0.limbs_mut().zip(u1.limbs_mut()),
+            || (),
+            |(), limb, (u0, u1)| {
+                for (half, out) in [u0, u1].into_iter().enumerate() {
+                    let factors: Vec<(&[f64], &[f64])> = terms
+                        .iter()
+                        .map(|(ciphertext, plaintext)| (ciphertext.polys[half].limb(limb), plaintext.poly.limb(limb)))
+                        .collect();
+                    basis.kernel().dot(basis.modulus(limb), out, &factors);
+                }
+            },
+        );
+        Ok(Self::new(params, level, scale, [u0, u1]))
+    }
+}
+
+/// The scale of a product, which must be at a level of some parameters.
+fn product_scale(
+    op: &'static str,
+    params: &CkksParams,
+    level: Level,
+    ciphertext: &ExtendedCiphertext,
+    plaintext: &ExtendedPlaintext,
+) -> Result<Scale, EvalError> {
+    for (other, other_level) in [(&ciphertext.params, ciphertext.level), (&plaintext.params, plaintext.level)] {
+        same_params(op, params, other)?;
+        check_levels(op, level, other_level)?;
+    }
+    Ok(ciphertext.scale.mul(&plaintext.scale))
+}
+
+/// Checks that there is an extended basis at a level.
+pub(crate) fn check_extended(op: &'static str, params: &CkksParams, level: Level) -> Result<(), EvalError> {
+    if level > params.top() {
+        return Err(EvalError::LevelTooHigh { op, found: level, top: params.top() });
+    }
+    if params.special_primes().is_empty() {
+        return Err(EvalError::NoSpecialPrimes { op });
+    }
+    Ok(())
+}
+
+impl ExtendedPlaintext {
+    pub(crate) fn new(params: &CkksParams, level: Level, scale: Scale, poly: RnsPoly<Eval>) -> Self {
+        Self { params: params.clone(), level, scale, poly }
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &CkksParams {
+        &self.params
+    }
+
+    /// The level.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The scale.
+    pub fn scale(&self) -> &Scale {
+        &self.scale
+    }
+
+    /// The polynomial, over the primes of the level and the special primes.
+    pub fn poly(&self) -> &RnsPoly<Eval> {
+        &self.poly
+    }
+}
+
+impl Drop for ExtendedPlaintext {
+    fn drop(&mut self) {
+        self.poly.zeroize();
+    }
+}

@@ -1,0 +1,252 @@
+//! Rotations of slots, and what several rotations of one ciphertext share.
+
+use nightloom_ring::{Digits, Eval, Quotient, RnsPoly};
+
+use crate::ckks::evaluator::{one_below, pair};
+use crate::ckks::extended::check_extended;
+use crate::evaluation_keys::{GaloisKey, check_exists};
+use crate::keys::same_params;
+use crate::switch::{DigitLimbs, StoredDigits, Switch, add_special_multiple};
+use crate::{Ciphertext, CkksParams, EvalError, Evaluator, ExtendedCiphertext, KeyPurpose, Level, RotationKeys, Scale};
+
+/// A ciphertext with the digits of `c_1` over the extended basis: what all its rotations have in common (hoisting; Halevi
+/// and Shoup, eprint 2018/244). It takes `(l + 1 + k) ceil((l + 1)/k)` limbs at level `l` with `k` special primes.
+#[derive(Clone, Debug)]
+pub struct Decomposed {
+    params: CkksParams,
+    level: Level,
+    scale: Scale,
+    c0: RnsPoly<Eval>,
+    digits: StoredDigits,
+}
+
+impl Decomposed {
+    /// The parameters.
+    pub fn params(&self) -> &CkksParams {
+        &self.params
+    }
+
+    /// The level.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The scale.
+    pub fn scale(&self) -> &Scale {
+        &self.scale
+    }
+
+    /// `c_1`, whose limbs are among those of the digits.
+    fn c1(&self) -> RnsPoly<Eval> {
+        RnsPoly::from_limbs(self.c0.basis(), |limb, out| {
+            out.copy_from_slice(self.digits.digit_limb(limb / self.params.digit_limbs(), limb));
+        })
+    }
+}
+
+/// # Rotations
+///
+/// A rotation by `slots` moves the value of slot `j + slots`, modulo the number of slots, to slot `j`; to rotate the other
+/// way, rotate by what is missing to all slots. Level and scale stay.
+impl Evaluator {
+    /// Rotates a ciphertext by 0 to [`slots`](CkksParams::slots) - 1 slots; by 0 slots it is copied. Noise added:
+    /// [`noise::rotation`](crate::noise::rotation).
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`], [`EvalError::Components`] unless there are two, [`EvalError::NoSuchRotation`],
+    /// [`EvalError::MissingKey`], [`EvalError::KeyLevelTooLow`].
+    pub fn rotate(&self, ciphertext: &Ciphertext, slots: usize, keys: &RotationKeys) -> Result<Ciphertext, EvalError> {
+        const OP: &str = "rotate";
+        self.check(OP, ciphertext)?;
+        pair(OP, ciphertext)?;
+        match self.rotation_key(OP, slots, ciphertext.level(), keys)? {
+            Some(key) => self.apply(OP, ciphertext, key),
+            None => Ok(ciphertext.clone()),
+        }
+    }
+
+    /// Conjugates every slot. For the standard ring only: where all slots are real, to conjugate is a mistake and an error.
+    /// Noise added: [`noise::rotation`](crate::noise::rotation).
+    ///
+    /// # Errors
+    /// [`EvalError::NoConjugation`] in the conjugate-invariant ring; otherwise as [`rotate`](Self::rotate).
+    pub fn conjugate(&self, ciphertext: &Ciphertext, keys: &RotationKeys) -> Result<Ciphertext, EvalError> {
+        const OP: &str = "conjugate";
+        self.check(OP, ciphertext)?;
+        same_params(OP, &self.params, keys.params())?;
+        check_exists(OP, &self.params, KeyPurpose::Conjugation)?;
+        self.apply(OP, ciphertext, keys.conjugate(OP, ciphertext.level())?)
+    }
+
+    fn apply(&self, op: &'static str, ciphertext: &Ciphertext, key: &GaloisKey) -> Result<Ciphertext, EvalError> {
+        let [c0, c1] = pair(op, ciphertext)?;
+        let level = ciphertext.level();
+        let digits = Digits::new(&self.params.level(level).digits, c1);
+        let polys = self.switch(level, &digits, key).divided(self.mod_down(op, level)?, self.add_first(level, c0));
+        self.assemble(level, ciphertext.scale().clone(), polys.into())
+    }
+
+    /// Decomposes `c_1`, for several rotations of one ciphertext.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`], [`EvalError::Components`] unless there are two, [`EvalError::NoSpecialPrimes`].
+    pub fn decompose(&self, ciphertext: &Ciphertext) -> Result<Decomposed, EvalError> {
+        const OP: &str = "decompose";
+        self.check(OP, ciphertext)?;
+        let [c0, c1] = pair(OP, ciphertext)?;
+        let level = ciphertext.level();
+        check_extended(OP, &self.params, level)?;
+        let digits = StoredDigits::new(&self.params, level, c1);
+        let scale = ciphertext.scale().clone();
+        Ok(Decomposed { params: self.params.clone(), level, scale, c0: c0.clone(), digits })
+    }
+
+    /// Rotates a decomposed ciphertext: the same result as [`rotate`](Self::rotate), bit for bit, at less than half of its
+    /// cost.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`], [`EvalError::NoSuchRotation`], [`EvalError::MissingKey`],
+    /// [`EvalError::KeyLevelTooLow`].
+    pub fn rotate_hoisted(
+        &self,
+        decomposed: &Decomposed,
+        slots: usize,
+        keys: &RotationKeys,
+    ) -> Result<Ciphertext, EvalError> {
+        const OP: &str = "rotate a decomposed ciphertext";
+        same_params(OP, &self.params, &decomposed.params)?;
+        let Decomposed { level, scale, c0, digits, .. } = decomposed;
+        let polys = match self.rotation_key(OP, slots, *level, keys)? {
+            Some(key) => {
+                self.switch(*level, digits, key).divided(self.mod_down(OP, *level)?, self.add_first(*level, c0)).into()
+            }
+            None => vec![c0.clone(), decomposed.c1()],
+        };
+        self.assemble(*level, scale.clone(), polys)
+    }
+
+    /// Rotates a decomposed ciphertext and leaves the result multiplied by `P`. By 0 slots, which needs no key, that is an
+    /// exact multiple; else noise added: [`noise::key_switch`](crate::noise::key_switch), after a division.
+    ///
+    /// # Errors
+    /// As [`rotate_hoisted`](Self::rotate_hoisted).
+    pub fn rotate_extended(
+        &self,
+        decomposed: &Decomposed,
+        slots: usize,
+        keys: &RotationKeys,
+    ) -> Result<ExtendedCiphertext, EvalError> {
+        const OP: &str = "rotate into the extended basis";
+        same_params(OP, &self.params, &decomposed.params)?;
+        let Decomposed { level, scale, c0, digits, .. } = decomposed;
+        let polys = match self.rotation_key(OP, slots, *level, keys)? {
+            Some(key) => self.switch(*level, digits, key).extended(self.add_first(*level, c0)),
+            None => {
+                let basis = &self.params.level(*level).extended;
+                [c0, &decomposed.c1()].map(|c| {
+                    RnsPoly::from_limbs(basis, |limb, out| {
+                        out.fill(0.0);
+                        add_special_multiple(&self.params, *level, c, limb, out);
+                    })
+                })
+            }
+        };
+        Ok(ExtendedCiphertext::new(&self.params, *level, scale.clone(), polys))
+    }
+
+    /// Rotates an extended ciphertext: divides its second polynomial by `P`, switches the quotient's key and adds the first
+    /// polynomial, so that only the second one was rounded. By 0 slots it is left as it is. Noise added:
+    /// [`noise::extended_rotation`](crate::noise::extended_rotation), after a division.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`], [`EvalError::NoSuchRotation`], [`EvalError::MissingKey`],
+    /// [`EvalError::KeyLevelTooLow`].
+    pub fn switch_rotate(
+        &self,
+        ciphertext: ExtendedCiphertext,
+        slots: usize,
+        keys: &RotationKeys,
+    ) -> Result<ExtendedCiphertext, EvalError> {
+        const OP: &str = "rotate an extended ciphertext";
+        same_params(OP, &self.params, ciphertext.params())?;
+        let level = ciphertext.level();
+        let Some(key) = self.rotation_key(OP, slots, level, keys)? else {
+            return Ok(ciphertext);
+        };
+        let [u0, u1] = ciphertext.polys();
+        let c1 = self.mod_down(OP, level)?.divide(u1);
+        let digits = Digits::new(&self.params.level(level).digits, &c1);
+        let add = |limb: usize, [out, _]: [&mut [f64]; 2]| {
+            self.params.kernel().add(u0.basis().modulus(limb), out, u0.limb(limb));
+        };
+        let polys = self.switch(level, &digits, key).extended(add);
+        Ok(ExtendedCiphertext::new(&self.params, level, ciphertext.scale().clone(), polys))
+    }
+
+    /// Divides by `P`: back to a ciphertext. Noise added: [`noise::rounding`](crate::noise::rounding) of two components.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`].
+    pub fn divide(&self, ciphertext: &ExtendedCiphertext) -> Result<Ciphertext, EvalError> {
+        const OP: &str = "divide by the special primes";
+        same_params(OP, &self.params, ciphertext.params())?;
+        let [u0, u1] = ciphertext.polys();
+        let polys = self.mod_down(OP, ciphertext.level())?.divide_all([u0, u1]);
+        self.assemble(ciphertext.level(), ciphertext.scale().clone(), polys.into())
+    }
+
+    /// [`divide`](Self::divide) and [`rescale`](Self::rescale) with one division by `P q_l`: cheaper and with one rounding.
+    ///
+    /// # Errors
+    /// [`EvalError::ParamsMismatch`]; [`EvalError::LevelTooLow`] at the bottom.
+    pub fn divide_rescale(&self, ciphertext: &ExtendedCiphertext) -> Result<Ciphertext, EvalError> {
+        const OP: &str = "divide by the special primes and rescale";
+        same_params(OP, &self.params, ciphertext.params())?;
+        let level = ciphertext.level();
+        let below = one_below(OP, level)?;
+        let [u0, u1] = ciphertext.polys();
+        let polys = self.mod_down_rescale(OP, level)?.divide_all([u0, u1]);
+        let scale = ciphertext.scale().divide_by(self.params.primes()[usize::from(level.0)]);
+        self.assemble(below, scale, polys.into())
+    }
+
+    /// The key for a rotation at a level, `None` for the rotation by 0 slots.
+    fn rotation_key<'a>(
+        &self,
+        op: &'static str,
+        slots: usize,
+        level: Level,
+        keys: &'a RotationKeys,
+    ) -> Result<Option<&'a GaloisKey>, EvalError> {
+        same_params(op, &self.params, keys.params())?;
+        if slots == 0 {
+            return Ok(None);
+        }
+        check_exists(op, &self.params, KeyPurpose::Rotation(slots))?;
+        keys.rotation(op, slots, level).map(Some)
+    }
+
+    fn switch<'a, D: DigitLimbs>(&'a self, level: Level, digits: &'a D, key: &'a GaloisKey) -> Switch<'a, D> {
+        let GaloisKey { automorphism, key } = key;
+        Switch { params: &self.params, level, digits, key, automorphism: Some(automorphism) }
+    }
+
+    /// Adds `P c_0` to the first of two polynomials.
+    fn add_first<'a>(
+        &'a self,
+        level: Level,
+        c0: &'a RnsPoly<Eval>,
+    ) -> impl Fn(usize, [&mut [f64]; 2]) + Send + Sync + 'a {
+        move |limb, [out, _]| add_special_multiple(&self.params, level, c0, limb, out)
+    }
+
+    /// The division by `P` at a level.
+    pub(super) fn mod_down(&self, op: &'static str, level: Level) -> Result<&Quotient, EvalError> {
+        self.params.level(level).mod_down.as_ref().ok_or(EvalError::NoSpecialPrimes { op })
+    }
+
+    /// The division by `P q_l` at a level above the bottom.
+    pub(super) fn mod_down_rescale(&self, op: &'static str, level: Level) -> Result<&Quotient, EvalError> {
+        self.params.level(level).mod_down_rescale.as_ref().ok_or(EvalError::NoSpecialPrimes { op })
+    }
+}
