@@ -51,7 +51,8 @@ struct Case {
     build: fn(&mut Build, NodeId) -> NodeId,
 }
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 14] = [
+    Case { name: "identity", features: 1, range: (-1.0, 1.0), build: |_, x| x },
     Case { name: "affine", features: 4, range: (-1.0, 1.0), build: |b, x| b.dense(x, 3, 1) },
     Case { name: "one feature", features: 1, range: (0.0, 1.0), build: |b, x| b.product(x, x) },
     Case {
@@ -179,6 +180,10 @@ const CASES: [Case; 13] = [
 ];
 
 impl Case {
+    fn named(name: &str) -> &'static Case {
+        CASES.iter().find(|case| case.name == name).unwrap()
+    }
+
     fn network(&self) -> Network {
         let mut build = Build(Graph::new(vec![1, 1, self.features]).unwrap());
         let input = build.0.input();
@@ -249,8 +254,8 @@ fn no_value_in_the_range_can_leave_the_modulus() {
 
 #[test]
 fn encrypted_runs_stay_within_the_bound() {
-    for name in ["range without zero", "residual from the input", "t^2 + t", "(a b) a - b"] {
-        let case = CASES.iter().find(|case| case.name == name).unwrap();
+    for name in ["identity", "range without zero", "residual from the input", "t^2 + t", "(a b) a - b"] {
+        let case = Case::named(name);
         let network = case.network();
         let plan = case.plan(&network);
         let (program, params) = (&plan.program, plan.program.params());
@@ -297,7 +302,7 @@ fn encrypted_runs_stay_within_the_bound() {
 
 #[test]
 fn samples_of_another_width_are_refused() {
-    let case = &CASES[0];
+    let case = Case::named("affine");
     let samples = vec![vec![0.5; 4], vec![0.5; 3]];
     let found = plan(&case.network(), &Options { samples, ..case.options() }).unwrap_err();
     assert_eq!(found, PlanError::SampleWidth { index: 1, found: 3, wanted: 4 });
@@ -306,7 +311,7 @@ fn samples_of_another_width_are_refused() {
 
 #[test]
 fn what_no_parameters_give_is_refused_with_the_best_there_is() {
-    let case = &CASES[6];
+    let case = Case::named("t^2 + t");
     let wanted = Options { precision_bits: 60.0, log_degree: Some(13), ..case.options() };
     let found = plan(&case.network(), &wanted).unwrap_err();
     let PlanError::Precision { wanted, found: Some(found), products } = found else { panic!("{found}") };
@@ -318,7 +323,7 @@ fn what_no_parameters_give_is_refused_with_the_best_there_is() {
 #[test]
 fn layers_are_explained_by_position() {
     // All layers have one name; each has its own magnitude.
-    let case = CASES.iter().find(|case| case.name == "t^2 + t").unwrap();
+    let case = Case::named("t^2 + t");
     let network = case.network();
     let explanation = Explanation::new(&network, &nightloom_compiler::plans::Plan::Throughput(case.plan(&network)));
     let input = Interval::new(case.range.0, case.range.1).unwrap();

@@ -370,14 +370,14 @@ impl Client {
             let slots = slots.first().map_or(&[][..], Vec::as_slice);
             let period = outputs.iter().max().map_or(0, |last| (*last as usize + 1).next_power_of_two());
             let spare = (0..period).filter(|slot| !outputs.contains(&(*slot as u32)));
-            let wrong = spare.filter_map(|slot| slots.get(slot)).find(|value| !(value.abs() <= tolerance));
+            let wrong = spare.filter_map(|slot| slots.get(slot)).find(|value| exceeds(**value, tolerance));
             if let Some(found) = wrong {
                 return Err(ClientError::Implausible { found: *found, limit: tolerance });
             }
         }
         // What another key decrypts is as large as the modulus, and so is a value that left it.
         let limit = self.spec.output_limit;
-        match values.iter().find(|value| !(value.abs() <= limit)) {
+        match values.iter().find(|value| exceeds(**value, limit)) {
             Some(found) => Err(ClientError::Implausible { found: *found, limit }),
             None => Ok(values),
         }
@@ -418,6 +418,11 @@ impl Client {
         let ciphertexts = (self.batches(samples) * self.spec.request_ciphertexts()) as u64;
         ciphertexts * request_ciphertext_bytes(&self.params, self.spec.level, &self.spec.scale)
     }
+}
+
+/// Whether a value is larger than a limit, or not a number.
+fn exceeds(value: f64, limit: f64) -> bool {
+    value.is_nan() || value.abs() > limit
 }
 
 fn foreign(what: &'static str, found: impl ToString, wanted: impl ToString) -> ClientError {

@@ -83,7 +83,7 @@ pub fn run(
     let mut times = Times::default();
     // Who compiled below 128 bits has accepted that.
     let read = if compiled.client.insecure { Client::read_insecure } else { Client::read };
-    let client = read(&*compiled.client_bytes, threads)?;
+    let client = read(compiled.client_bytes.as_slice(), threads)?;
     let server = Server::read(&*compiled.server_bytes, threads)?;
 
     let start = Instant::now();
