@@ -2,7 +2,9 @@ use clap::{Args, ValueEnum};
 use nightloom::bench::{self, Options, Report};
 use serde::Serialize;
 
+use super::console::show;
 use super::error::CliError;
+use super::figures::counted;
 
 #[derive(Debug, Args)]
 pub struct Bench {
@@ -35,23 +37,33 @@ impl Bench {
         let threads = self.threads.get();
         let runs = |default: usize| Options { threads, runs: self.runs.map_or(default, |runs| runs.get()) };
         match self.suite {
-            Suite::Ring => self.print(&bench::ring(runs(bench::DEFAULT_RUNS))?),
-            Suite::Ckks => self.print(&bench::ckks(runs(bench::CKKS_RUNS))?),
-            Suite::Throughput => self.print(&bench::throughput(runs(bench::THROUGHPUT_RUNS))?),
+            Suite::Ring => {
+                let heading = format!("{:<14} {:<20} {:>6} {:>15}", "operation", "ring", "degree", "median");
+                self.print(&bench::ring(runs(bench::DEFAULT_RUNS))?, &heading)
+            }
+            Suite::Ckks => {
+                let heading =
+                    format!("{:<20} {:<20} {:>6} {:>5} {:>15}", "operation", "ring", "degree", "limbs", "median");
+                self.print(&bench::ckks(runs(bench::CKKS_RUNS))?, &heading)
+            }
+            Suite::Throughput => self.print(&bench::throughput(runs(bench::THROUGHPUT_RUNS))?, ""),
         }
     }
 
-    fn print<Row: Serialize + std::fmt::Display>(&self, report: &Report<Row>) -> Result<(), CliError> {
+    /// `heading` stands over the rows, whose columns it must match; none if it is empty.
+    fn print<Row: Serialize + std::fmt::Display>(&self, report: &Report<Row>, heading: &str) -> Result<(), CliError> {
         if self.json {
-            println!("{}", serde_json::to_string(report)?);
-            return Ok(());
+            return show(serde_json::to_string(report)?);
         }
         let machine = &report.machine;
-        println!(
-            "{} on {}, {} threads, kernel {}, {}",
-            report.suite, machine.cpu, report.threads, report.kernel, report.date
-        );
-        report.results.iter().for_each(|row| println!("{row}"));
-        Ok(())
+        let threads = counted(report.threads as u64, "thread", "threads");
+        show(format_args!(
+            "{} on {}, {threads}, kernel {}, {}",
+            report.suite, machine.cpu, report.kernel, report.date
+        ))?;
+        if !heading.is_empty() {
+            show(heading)?;
+        }
+        report.results.iter().try_for_each(show)
     }
 }
