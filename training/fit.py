@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from augment import distort
-from ranges import worst_case
+from ranges import batch_statistics, worst_case
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def fit(network: nn.Module, images: Tensor, labels: Tensor, held_out: tuple[Tens
         network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
     )
     average = deepcopy(network).eval()
+    statistics = batch_statistics(network)
     steps_per_epoch = len(images) // recipe.batch
     steps = recipe.epochs * steps_per_epoch
     started = time.monotonic()
@@ -52,7 +53,7 @@ def fit(network: nn.Module, images: Tensor, labels: Tensor, held_out: tuple[Tens
             loss = functional.cross_entropy(network(distort(images[chosen])), labels[chosen])
             total += loss.item()
             if recipe.worst_case:
-                loss = loss + recipe.worst_case * worst_case(network)[-1].mean().log()
+                loss = loss + recipe.worst_case * worst_case(network, statistics)[-1].mean().log()
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_norm)

@@ -44,37 +44,62 @@ def by_unit(values: Tensor) -> Tensor:
     return values.abs().transpose(0, 1).flatten(1).amax(dim=1)
 
 
-def worst_case(network: nn.Sequential) -> list[Tensor]:
+Statistics = dict[nn.Module, tuple[Tensor, Tensor]]
+"""Of batch normalisations: mean and variance by map or unit."""
+
+
+def batch_statistics(network: nn.Sequential) -> Statistics:
+    """Where every forward pass of `network` leaves the statistics of its batch, differentiable."""
+    kept: Statistics = {}
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        variance, mean = torch.var_mean(inputs[0].transpose(0, 1).flatten(1), dim=1, correction=0)
+        kept[layer] = mean, variance
+
+    for layer in network:
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.register_forward_pre_hook(keep)
+    return kept
+
+
+def worst_case(network: nn.Sequential, statistics: Statistics | None = None) -> list[Tensor]:
     """By layer: the largest magnitude of each output for any input in 0..1, by interval arithmetic, [1, ..].
 
-    Batch normalisation counts as the affine map of its running statistics.
+    Batch normalisation counts as the affine map of `statistics`, or of its running ones. The gradient of a loss must
+    pass through the former: by the latter, weights before a normalisation would seem to lower its result by shrinking.
     """
     low = torch.zeros(1, 1, 28, 28).to(network.output.weight)
     high = torch.ones_like(low)
     found = []
     for layer in network:
-        low, high = through(layer, low, high)
+        if isinstance(layer, nn.Flatten):
+            low, high = layer(low), layer(high)
+        elif isinstance(layer, Square):
+            low, high = squared(low, high)
+        else:
+            centre, radius = affine(layer, (low + high) / 2, (high - low) / 2, statistics or {})
+            low, high = centre - radius, centre + radius
         found.append(torch.maximum(high, -low))
     return found
 
 
-def through(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The interval that `layer` makes of the one from `low` to `high`."""
-    if isinstance(layer, nn.Flatten):
-        return layer(low), layer(high)
-    if isinstance(layer, Square):
-        across = (low < 0) & (high > 0)
-        return torch.minimum(low * low, high * high) * ~across, torch.maximum(low * low, high * high)
-    centre, radius = (low + high) / 2, (high - low) / 2
-    if isinstance(layer, nn.Conv2d):
-        centre = layer(centre)
-        radius = functional.conv2d(radius, layer.weight.abs(), stride=layer.stride, padding=layer.padding)
-    elif isinstance(layer, nn.Linear):
-        centre = layer(centre)
-        radius = functional.linear(radius, layer.weight.abs())
-    else:
-        statistics = (layer.running_mean, layer.running_var)
-        centre = functional.batch_norm(centre, *statistics, layer.weight, layer.bias, eps=layer.eps)
-        none = torch.zeros_like(layer.running_mean)
-        radius = functional.batch_norm(radius, none, layer.running_var, layer.weight.abs(), eps=layer.eps)
-    return centre - radius, centre + radius
+def squared(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The interval of the squares of the numbers from `low` to `high`."""
+    across = (low < 0) & (high > 0)
+    return torch.minimum(low * low, high * high) * ~across, torch.maximum(low * low, high * high)
+
+
+def affine(layer: nn.Module, centre: Tensor, radius: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor]:
+    """Centre and radius of what an affine `layer` makes of all numbers within `radius` of `centre`."""
+    match layer:
+        case nn.Conv2d(stride=stride, padding=padding):
+            return layer(centre), functional.conv2d(radius, layer.weight.abs(), stride=stride, padding=padding)
+        case nn.Linear():
+            return layer(centre), functional.linear(radius, layer.weight.abs())
+        case _:
+            mean, variance = statistics.get(layer, (layer.running_mean, layer.running_var))
+            factors = layer.weight / (variance + layer.eps).sqrt()
+            shape = [-1, *[1] * (centre.dim() - 2)]
+            shift = (layer.bias - mean * factors).reshape(shape)
+            factors = factors.reshape(shape)
+            return centre * factors + shift, radius * factors.abs()

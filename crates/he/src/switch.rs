@@ -4,10 +4,11 @@
 //! while they are in the cache, and no digit is ever stored as a whole. A decomposition that serves several keys is
 //! stored instead.
 
+use std::ops::Range;
+
 use nightloom_ring::{Automorphism, Buffer, Digits, Eval, Quotient, RnsPoly, parallel};
 
 use crate::keys::KeySwitchingKey;
-use crate::params::LevelTables;
 use crate::{CkksParams, Level};
 
 /// The digits of a polynomial, limb by limb over the extended basis.
@@ -16,7 +17,7 @@ pub(crate) trait DigitLimbs: Sync {
     fn work_limbs(&self) -> usize;
 
     /// Every digit modulo one prime of the extended basis, Eval domain.
-    fn limb<'b>(&'b self, index: usize, work_space: &'b mut [f64]) -> Vec<&'b [f64]>;
+    fn limb<'b>(&'b self, index: usize, work_space: &'b mut [Buffer]) -> Vec<&'b [f64]>;
 }
 
 impl DigitLimbs for Digits<'_> {
@@ -24,34 +25,31 @@ impl DigitLimbs for Digits<'_> {
         self.len()
     }
 
-    fn limb<'b>(&'b self, index: usize, work_space: &'b mut [f64]) -> Vec<&'b [f64]> {
+    fn limb<'b>(&'b self, index: usize, work_space: &'b mut [Buffer]) -> Vec<&'b [f64]> {
         Digits::limb(self, index, work_space)
     }
 }
 
-/// Digits computed once for several keys.
+/// Digits computed once for several keys, each over the extended basis.
 #[derive(Clone, Debug)]
-pub(crate) struct StoredDigits {
-    degree: usize,
-    digits: usize,
-    /// Limb by limb of the extended basis, digit by digit.
-    limbs: Buffer,
-}
+pub(crate) struct StoredDigits(Vec<RnsPoly<Eval>>);
 
 impl StoredDigits {
     /// Decomposes `poly` at `level`.
     pub fn new(params: &CkksParams, level: Level, poly: &RnsPoly<Eval>) -> Self {
         let digits = Digits::new(&params.level(level).digits, poly);
-        let degree = params.degree();
-        let mut limbs = params.pool().take(digits.target().len() * digits.len() * degree);
-        let parts = limbs.chunks_exact_mut(digits.len() * degree);
-        parallel::for_each(parts, || (), |(), index, out| digits.write_limb(index, out));
-        Self { degree, digits: digits.len(), limbs }
+        let mut stored: Vec<RnsPoly<Eval>> = (0..digits.len()).map(|_| RnsPoly::unspecified(digits.target())).collect();
+        {
+            let mut limbs: Vec<_> = stored.iter_mut().map(RnsPoly::limbs_mut).collect();
+            let limbs = (0..digits.target().len()).map(|_| limbs.iter_mut().filter_map(Iterator::next).collect());
+            parallel::for_each(limbs, |index, outs: Vec<&mut [f64]>| digits.write_limb(index, outs));
+        }
+        Self(stored)
     }
 
     /// One digit modulo one prime.
     pub fn digit_limb(&self, digit: usize, index: usize) -> &[f64] {
-        &self.limbs[(index * self.digits + digit) * self.degree..][..self.degree]
+        self.0[digit].limb(index)
     }
 }
 
@@ -60,8 +58,8 @@ impl DigitLimbs for StoredDigits {
         0
     }
 
-    fn limb<'b>(&'b self, index: usize, _work_space: &'b mut [f64]) -> Vec<&'b [f64]> {
-        (0..self.digits).map(|digit| self.digit_limb(digit, index)).collect()
+    fn limb<'b>(&'b self, index: usize, _work_space: &'b mut [Buffer]) -> Vec<&'b [f64]> {
+        self.0.iter().map(|digit| digit.limb(index)).collect()
     }
 }
 
@@ -77,117 +75,130 @@ pub(crate) struct Switch<'a, D> {
     pub automorphism: Option<&'a Automorphism>,
 }
 
+/// Positions whose products are taken together: digits stay in the cache for both halves of the key, and products until
+/// they are divided.
+const BLOCK: usize = 4096;
+
+/// What is added to two limbs with a given index before a division, a range of positions at a time.
+pub(crate) trait Addend: Fn(usize, Range<usize>, [&mut [f64]; 2]) + Send + Sync {}
+impl<F: Fn(usize, Range<usize>, [&mut [f64]; 2]) + Send + Sync> Addend for F {}
+
 impl<D: DigitLimbs> Switch<'_, D> {
-    /// Two polynomials over the extended basis whose quotient by `P` is an encryption of `d s'` under `s`, before which
-    /// `add` adds something to the limbs with a given index. The automorphism comes last.
-    pub fn extended(&self, add: impl Fn(usize, [&mut [f64]; 2]) + Send + Sync) -> [RnsPoly<Eval>; 2] {
-        let tables = self.params.level(self.level);
-        let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(&tables.extended));
-        let work_space = || WorkSpace::<2>::new(self.params, self.digits.work_limbs());
-        parallel::for_each(u0.limbs_mut().zip(u1.limbs_mut()), work_space, |work, index, (u0, u1)| {
-            let (digits, [v0, v1]) = work.split();
-            match self.automorphism {
-                None => self.limb(tables, index, digits, [u0, u1], &add),
-                Some(automorphism) => {
-                    self.limb(tables, index, digits, [v0, v1], &add);
-                    automorphism.apply_limb(self.params.kernel(), u0, v0);
-                    automorphism.apply_limb(self.params.kernel(), u1, v1);
-                }
-            }
-        });
+    /// Two polynomials over the extended basis whose quotient by `P` is an encryption of `d s'` under `s`, to which `add`
+    /// adds something. The automorphism comes last.
+    pub fn extended(&self, add: impl Addend) -> [RnsPoly<Eval>; 2] {
+        let basis = &self.params.level(self.level).extended;
+        let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
+        let task = |work: &mut WorkSpace, index: usize, (u0, u1): (&mut [f64], &mut [f64])| {
+            self.moved(work, [u0, u1], |digits, _, outs| self.limbs(index, digits, outs, &add));
+        };
+        parallel::for_each_with(u0.limbs_mut().zip(u1.limbs_mut()), || self.work_space(), task);
         [u0, u1]
     }
 
     /// What [`extended`](Self::extended) makes, divided by `quotient`, whose source is the extended basis.
-    pub fn divided(
-        &self,
-        quotient: &Quotient,
-        add: impl Fn(usize, [&mut [f64]; 2]) + Send + Sync,
-    ) -> [RnsPoly<Eval>; 2] {
-        let (tables, pool, n) = (self.params.level(self.level), self.params.pool(), self.params.degree());
+    pub fn divided(&self, quotient: &Quotient, add: impl Addend) -> [RnsPoly<Eval>; 2] {
         let kept = quotient.target().len();
         // The divisor's limbs come first: every other limb needs the remainder.
-        let [mut r0, mut r1] = [(); 2].map(|()| pool.take(quotient.divisor().len() * n));
-        let work_space = || WorkSpace::<0>::new(self.params, self.digits.work_limbs());
-        let limbs = r0.chunks_exact_mut(n).zip(r1.chunks_exact_mut(n));
-        parallel::for_each(limbs, work_space, |work, index, (r0, r1)| {
-            let (digits, []) = work.split();
-            self.limb(tables, kept + index, digits, [r0, r1], &add);
+        let [mut r0, mut r1] = [(); 2].map(|()| quotient.remainder_limbs());
+        let task = |work: &mut WorkSpace, index: usize, (r0, r1): (&mut Buffer, &mut Buffer)| {
+            self.limbs(kept + index, &mut work.digits, [&mut *r0, &mut *r1], &add);
             quotient.prepare_limb(index, r0);
             quotient.prepare_limb(index, r1);
-        });
+        };
+        parallel::for_each_with(r0.iter_mut().zip(&mut r1), || self.work_space(), task);
         let remainders = [r0, r1].map(|limbs| quotient.remainder(limbs));
         let [mut k0, mut k1] = [(); 2].map(|()| RnsPoly::unspecified(quotient.target()));
-        let work_space = || WorkSpace::<3>::new(self.params, self.digits.work_limbs());
-        parallel::for_each(k0.limbs_mut().zip(k1.limbs_mut()), work_space, |work, index, (k0, k1)| {
-            let (digits, [u0, u1, divided]) = work.split();
-            self.limb(tables, index, digits, [u0, u1], &add);
-            for ((u, k), remainder) in [(u0, k0), (u1, k1)].into_iter().zip(&remainders) {
-                match self.automorphism {
-                    None => quotient.divide_limb(remainder, index, u, k),
-                    Some(automorphism) => {
-                        quotient.divide_limb(remainder, index, u, divided);
-                        automorphism.apply_limb(self.params.kernel(), k, divided);
-                    }
+        let task = |work: &mut WorkSpace, index: usize, (k0, k1): (&mut [f64], &mut [f64])| {
+            self.moved(work, [k0, k1], |digits, products, [out0, out1]| {
+                let digits = self.digits.limb(index, digits);
+                quotient.remainder_limb(&remainders[0], index, out0);
+                quotient.remainder_limb(&remainders[1], index, out1);
+                for (block, (out0, out1)) in out0.chunks_mut(BLOCK).zip(out1.chunks_mut(BLOCK)).enumerate() {
+                    let [u0, u1] = products.each_mut().map(|products| &mut products[..out0.len()]);
+                    self.block(index, &digits, BLOCK * block, [&mut *u0, &mut *u1], &add);
+                    quotient.finish(index, u0, out0);
+                    quotient.finish(index, u1, out1);
                 }
-            }
-        });
+            });
+        };
+        parallel::for_each_with(k0.limbs_mut().zip(k1.limbs_mut()), || self.work_space(), task);
         [k0, k1]
     }
 
-    /// One limb of the inner product of digits and key, and what is added to it.
-    fn limb(
+    /// Fills `outs` with the images under the automorphism of what `fill` makes, with digits and products as work space.
+    fn moved(
         &self,
-        tables: &LevelTables,
-        index: usize,
-        work_space: &mut [f64],
-        [u0, u1]: [&mut [f64]; 2],
-        add: &impl Fn(usize, [&mut [f64]; 2]),
+        work: &mut WorkSpace,
+        [out0, out1]: [&mut [f64]; 2],
+        fill: impl FnOnce(&mut [Buffer], &mut [Buffer; 2], [&mut [f64]; 2]),
     ) {
-        let digits = self.digits.limb(index, work_space);
-        let key_limb = self.key.limb_at(self.level, index);
-        for (out, half) in [(&mut *u0, &self.key.b), (&mut *u1, &self.key.a)] {
-            let terms: Vec<(&[f64], &[f64])> =
-                digits.iter().zip(half).map(|(digit, key)| (*digit, key.limb(key_limb))).collect();
-            self.params.kernel().dot(tables.extended.modulus(index), out, &terms);
+        let WorkSpace { digits, products, images: [v0, v1] } = work;
+        match self.automorphism {
+            None => fill(digits, products, [out0, out1]),
+            Some(automorphism) => {
+                fill(digits, products, [&mut *v0, &mut *v1]);
+                automorphism.apply_limb(self.params.kernel(), out0, v0);
+                automorphism.apply_limb(self.params.kernel(), out1, v1);
+            }
         }
-        add(index, [u0, u1]);
+    }
+
+    /// A limb of both polynomials before the division.
+    fn limbs(&self, index: usize, work_space: &mut [Buffer], [out0, out1]: [&mut [f64]; 2], add: &impl Addend) {
+        let digits = self.digits.limb(index, work_space);
+        for (block, (out0, out1)) in out0.chunks_mut(BLOCK).zip(out1.chunks_mut(BLOCK)).enumerate() {
+            self.block(index, &digits, BLOCK * block, [out0, out1], add);
+        }
+    }
+
+    fn work_space(&self) -> WorkSpace {
+        let (pool, degree) = (self.params.pool(), self.params.degree());
+        let image_length = self.automorphism.map_or(0, |_| degree);
+        WorkSpace {
+            digits: pool.take_limbs(self.digits.work_limbs(), degree),
+            products: [(); 2].map(|()| pool.take(BLOCK.min(degree))),
+            images: [(); 2].map(|()| pool.take(image_length)),
+        }
+    }
+
+    /// The inner products of digits and both halves of the key in a limb, from position `first` on, and what is added.
+    fn block(&self, index: usize, digits: &[&[f64]], first: usize, [out0, out1]: [&mut [f64]; 2], add: &impl Addend) {
+        let (kernel, basis) = (self.params.kernel(), &self.params.level(self.level).extended);
+        let key_limb = self.key.limb_at(self.level, index);
+        let positions = first..first + out0.len();
+        for (out, half) in [(&mut *out0, &self.key.b), (&mut *out1, &self.key.a)] {
+            let products = digits.iter().zip(half);
+            let terms: Vec<(&[f64], &[f64])> =
+                products.map(|(d, key)| (&d[positions.clone()], &key.limb(key_limb)[positions.clone()])).collect();
+            kernel.dot(basis.modulus(index), out, &terms);
+        }
+        add(index, positions, [out0, out1]);
     }
 }
 
-/// `out += P c` in a limb of the extended basis: the inverse of the division that follows.
+/// `out += P c` at some positions of a limb of the extended basis: the inverse of the division that follows.
 pub(crate) fn add_special_multiple(
     params: &CkksParams,
     level: Level,
     c: &RnsPoly<Eval>,
     index: usize,
+    positions: Range<usize>,
     out: &mut [f64],
 ) {
     // P is zero modulo the special primes.
     if index < level.limbs() {
         let q = c.basis().modulus(index);
         let factor = q.center(params.level(level).special_product[index]);
-        params.kernel().mul_scalar_add(q, out, c.limb(index), factor);
+        params.kernel().mul_scalar_add(q, out, &c.limb(index)[positions], factor);
     }
 }
 
-/// Limbs for digits, and `K` for other intermediate values of one task.
-struct WorkSpace<const K: usize> {
-    limbs: Buffer,
-    degree: usize,
-    digits: usize,
-}
-
-impl<const K: usize> WorkSpace<K> {
-    fn new(params: &CkksParams, digits: usize) -> Self {
-        let degree = params.degree();
-        Self { limbs: params.pool().take((digits + K) * degree), degree, digits: digits * degree }
-    }
-
-    fn split(&mut self) -> (&mut [f64], [&mut [f64]; K]) {
-        let (digits, others) = self.limbs.split_at_mut(self.digits);
-        let mut others = others.chunks_exact_mut(self.degree);
-        // There are K.
-        (digits, std::array::from_fn(|_| others.next().unwrap_or_default()))
-    }
+/// What a task writes besides its result.
+struct WorkSpace {
+    digits: Vec<Buffer>,
+    /// A block of each polynomial.
+    products: [Buffer; 2],
+    /// A limb of each polynomial before the automorphism.
+    images: [Buffer; 2],
 }

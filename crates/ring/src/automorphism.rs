@@ -139,7 +139,7 @@ impl Automorphism {
         assert!((basis.ring(), basis.degree()) == (self.ring, self.degree), "{self:?} of {basis:?}");
         let mut image = RnsPoly::unspecified(basis);
         let limbs = image.limbs_mut().zip(poly.limbs());
-        parallel::for_each(limbs, || (), |(), _, (out, limb)| self.apply_limb(basis.kernel(), out, limb));
+        parallel::for_each(limbs, |_, (out, limb)| self.apply_limb(basis.kernel(), out, limb));
         image
     }
 }

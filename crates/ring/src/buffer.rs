@@ -12,8 +12,40 @@ use zeroize::Zeroize;
 #[repr(C, align(64))]
 struct Line([f64; 8]);
 
-/// Free buffers, by number of lines.
-type Free = BTreeMap<usize, Vec<Vec<Line>>>;
+/// Lines of a page.
+const PAGE_LINES: usize = 64;
+/// Buffers of this many lines or more begin at different lines of a page: loops that read the same positions of many
+/// buffers would otherwise need as many places in one set of a cache.
+const SPREAD_LINES: usize = 4 * PAGE_LINES;
+
+/// Memory of a buffer, and the line at which it begins.
+#[derive(Default)]
+struct Lines {
+    lines: Vec<Line>,
+    first: usize,
+}
+
+/// Free buffers by number of lines, and how many were ever made.
+#[derive(Default)]
+struct Free {
+    buffers: BTreeMap<usize, Vec<Lines>>,
+    made: usize,
+}
+
+impl Free {
+    fn take(&mut self, lines: usize) -> Lines {
+        if let Some(recycled) = self.buffers.get_mut(&lines).and_then(Vec::pop) {
+            return recycled;
+        }
+        if lines < SPREAD_LINES {
+            return Lines { lines: vec![Line([0.0; 8]); lines], first: 0 };
+        }
+        self.made += 1;
+        // An odd step visits every line of a page; buffers made one after another are far apart.
+        let first = self.made * 27 % PAGE_LINES;
+        Lines { lines: vec![Line([0.0; 8]); lines + PAGE_LINES], first }
+    }
+}
 
 /// Free buffers, by capacity. Cheap to clone: clones share the buffers.
 #[derive(Clone, Default)]
@@ -29,9 +61,12 @@ impl Pool {
 
     /// A buffer of `length` residues with unspecified (but initialised) contents.
     pub fn take(&self, length: usize) -> Buffer {
-        let lines = length.div_ceil(8);
-        let recycled = self.lock().get_mut(&lines).and_then(Vec::pop);
-        Buffer { lines: recycled.unwrap_or_else(|| vec![Line([0.0; 8]); lines]), length, pool: self.clone() }
+        Buffer { lines: self.lock().take(length.div_ceil(8)), length, pool: self.clone() }
+    }
+
+    /// `count` buffers of `length` residues, as for [`take`](Self::take).
+    pub fn take_limbs(&self, count: usize, length: usize) -> Vec<Buffer> {
+        (0..count).map(|_| self.take(length)).collect()
     }
 
     /// A buffer of `length` zeros.
@@ -43,12 +78,12 @@ impl Pool {
 
     /// Bytes now waiting in the pool.
     pub fn idle_bytes(&self) -> usize {
-        self.lock().iter().map(|(lines, buffers)| lines * buffers.len() * size_of::<Line>()).sum()
+        self.lock().buffers.iter().map(|(lines, buffers)| lines * buffers.len() * size_of::<Line>()).sum()
     }
 
     /// Gives the waiting buffers back to the system.
     pub fn clear(&self) {
-        self.lock().clear();
+        self.lock().buffers.clear();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Free> {
@@ -65,7 +100,7 @@ impl std::fmt::Debug for Pool {
 
 /// A slice of residues aligned to 64 bytes that returns to its [`Pool`] when dropped.
 pub struct Buffer {
-    lines: Vec<Line>,
+    lines: Lines,
     length: usize,
     pool: Pool,
 }
@@ -80,13 +115,13 @@ impl Buffer {
 impl Deref for Buffer {
     type Target = [f64];
     fn deref(&self) -> &[f64] {
-        &bytemuck::cast_slice(&self.lines)[..self.length]
+        &bytemuck::cast_slice(&self.lines.lines[self.lines.first..])[..self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f64] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
+        &mut bytemuck::cast_slice_mut(&mut self.lines.lines[self.lines.first..])[..self.length]
     }
 }
 
@@ -107,16 +142,16 @@ impl Clone for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if !self.lines.is_empty() {
-            let lines = std::mem::take(&mut self.lines);
-            self.pool.lock().entry(lines.len()).or_default().push(lines);
+        let lines = std::mem::take(&mut self.lines);
+        if !lines.lines.is_empty() {
+            self.pool.lock().buffers.entry(self.length.div_ceil(8)).or_default().push(lines);
         }
     }
 }
 
 impl Zeroize for Buffer {
     fn zeroize(&mut self) {
-        bytemuck::cast_slice_mut::<Line, f64>(&mut self.lines).zeroize();
+        bytemuck::cast_slice_mut::<Line, f64>(&mut self.lines.lines).zeroize();
     }
 }
 
@@ -138,6 +173,25 @@ mod tests {
         assert_ne!(pool.take(2000).as_ptr(), address);
         pool.clear();
         assert_eq!(pool.idle_bytes(), 0);
+    }
+
+    #[test]
+    fn large_buffers_begin_at_different_lines() {
+        let pool = Pool::new();
+        let length = 8 * SPREAD_LINES;
+        let buffers: Vec<Buffer> = (0..PAGE_LINES).map(|_| pool.take_zeroed(length)).collect();
+        let lines: std::collections::BTreeSet<usize> = buffers.iter().map(|buffer| buffer.lines.first).collect();
+        assert_eq!(lines.len(), PAGE_LINES);
+        assert!(buffers.iter().all(|buffer| buffer.len() == length && buffer.as_ptr().cast::<Line>().is_aligned()));
+        let last = buffers[PAGE_LINES - 1].as_ptr();
+        drop(buffers);
+        assert_eq!(pool.idle_bytes(), 8 * length * PAGE_LINES);
+        let mut recycled = pool.take(length);
+        assert_eq!(recycled.as_ptr(), last);
+        recycled.fill(3.0);
+        recycled.zeroize();
+        assert!(recycled.iter().all(|x| *x == 0.0));
+        assert!(pool.take(length - 8).lines.lines.len() < SPREAD_LINES);
     }
 
     #[test]

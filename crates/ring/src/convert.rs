@@ -36,51 +36,73 @@ impl Conversion {
         Self { cofactor_inverses, weights }
     }
 
-    /// Turns a source limb `x_i` into `y_i`. For a single source prime that is the same, the balanced representative.
-    fn scale(&self, source: &RnsBasis, index: usize, limb: &mut [f64]) {
-        if source.len() > 1 {
-            source.kernel().mul_scalar(source.modulus(index), limb, self.cofactor_inverses[index]);
+    /// Turns a source limb of evaluations of `x` into the coefficients `y_i`.
+    fn scale_inverse(&self, source: &RnsBasis, index: usize, limb: &mut [f64]) {
+        match source.len() {
+            // The balanced representative is x itself.
+            1 => source.kernel().ntt_inverse(source.table(index), limb),
+            _ => source.kernel().ntt_inverse_scaled(source.table(index), limb, self.cofactor_inverses[index]),
         }
     }
 
     /// `v` of all `y_i`, limb by limb; `None` for a single source prime, for which it is zero.
-    pub(crate) fn quotient(source: &RnsBasis, scaled: &[f64]) -> Option<Buffer> {
+    pub(crate) fn quotient(source: &RnsBasis, scaled: &[Buffer]) -> Option<Buffer> {
         if source.len() == 1 {
             return None;
         }
-        let mut quotient = source.pool().take_zeroed(source.degree());
-        for (q, limb) in source.moduli().zip(scaled.chunks_exact(source.degree())) {
-            // The order of these roundings is part of the definition: every kernel must see the same v.
-            for (v, y) in quotient.iter_mut().zip(limb) {
-                *v += y * q.reciprocal();
-            }
-        }
-        // To the nearest integer, ties to even, without a call for each value: |v| is at most half the number of primes.
-        const ORIGIN: f64 = 1.5 * (1u64 << 52) as f64;
-        quotient.iter_mut().for_each(|v| *v = (*v + ORIGIN) - ORIGIN);
+        let mut quotient = source.pool().take(source.degree());
+        let reciprocals = source.moduli().map(Modulus::reciprocal);
+        let terms: Vec<(&[f64], f64)> = scaled.iter().map(|y| &**y).zip(reciprocals).collect();
+        source.kernel().round_sum(&mut quotient, &terms);
         Some(quotient)
     }
 
-    /// The residues modulo the target prime `q` with this index, of `y_i` (limb by limb) and `v`.
+    /// The coefficients modulo the target prime with this index of `y_i` (limb by limb) and `v`.
     fn convert(
         &self,
         target: &RnsBasis,
-        q: Modulus,
+        limb: usize,
         index: usize,
-        scaled: &[f64],
-        v: Option<&Buffer>,
+        from: (&[Buffer], Option<&Buffer>),
         out: &mut [f64],
     ) {
-        match v {
-            None => target.kernel().reduce(q, out, scaled),
-            Some(v) => {
-                let sources = scaled.chunks_exact(target.degree()).chain([&**v]);
-                let terms: Vec<(&[f64], f64)> = sources.zip(self.weights[index].iter().copied()).collect();
-                target.kernel().combine(q, out, &terms);
+        let (kernel, q) = (target.kernel(), target.modulus(limb));
+        match self.terms(index, from) {
+            (terms, None) => kernel.reduce(q, out, terms[0].0),
+            (mut terms, Some(correction)) => {
+                terms.push(correction);
+                kernel.combine(q, out, &terms);
             }
         }
     }
+
+    /// As [`convert`](Self::convert), in the Eval domain.
+    fn convert_forward(
+        &self,
+        target: &RnsBasis,
+        limb: usize,
+        index: usize,
+        from: (&[Buffer], Option<&Buffer>),
+        out: &mut [f64],
+    ) {
+        let (terms, correction) = self.terms(index, from);
+        target.kernel().combine_forward(target.table(limb), out, &terms, correction);
+    }
+
+    /// The terms of the sum over `i`, and that of `v`.
+    fn terms<'a>(
+        &self,
+        index: usize,
+        (scaled, v): (&'a [Buffer], Option<&'a Buffer>),
+    ) -> (Vec<Term<'a>>, Option<Term<'a>>) {
+        let weights = &self.weights[index];
+        let terms = scaled.iter().map(|y| &**y).zip(weights.iter().copied()).collect();
+        (terms, v.map(|v| (&**v, weights[scaled.len()])))
+    }
 }
+
+/// A factor of every coefficient, and a weight.
+type Term<'a> = (&'a [f64], f64);
 
 /// Extension of a few limbs (a digit) to a larger basis that contains them: the first half of a key switch. The integer
 /// polynomial with the digit's residues and balanced coefficients is reduced modulo every prime of the target.
@@ -134,7 +156,7 @@ pub struct Digits<'a> {
     extensions: &'a [Extension],
     poly: &'a RnsPoly<Eval>,
     /// `y_i` of each limb.
-    scaled: Buffer,
+    scaled: Vec<Buffer>,
     /// The first limb of each digit, and `v`.
     quotients: Vec<(usize, Option<Buffer>)>,
 }
@@ -145,37 +167,29 @@ impl<'a> Digits<'a> {
     /// # Panics
     /// If the primes of the digits, one after another, are not those of `poly`, or if there are none.
     pub fn new(extensions: &'a [Extension], poly: &'a RnsPoly<Eval>) -> Self {
-        let (basis, n) = (poly.basis(), poly.basis().degree());
+        let basis = poly.basis();
         let places: Vec<(&Extension, usize)> =
             extensions.iter().flat_map(|extension| (0..extension.digit.len()).map(move |at| (extension, at))).collect();
         let primes = places.iter().map(|(extension, at)| extension.digit.modulus(*at));
         assert!(!places.is_empty() && primes.eq(basis.moduli()), "digits of another basis than {basis:?}");
-        let mut scaled = basis.pool().take(basis.len() * n);
-        let limbs = scaled.chunks_exact_mut(n).zip(poly.limbs());
-        parallel::for_each(
-            limbs,
-            || (),
-            |(), limb, (scaled, residues)| {
-                scaled.copy_from_slice(residues);
-                basis.kernel().ntt_inverse(basis.table(limb), scaled);
-                let (extension, at) = places[limb];
-                extension.conversion.scale(&extension.digit, at, scaled);
-            },
-        );
+        let mut scaled = basis.pool().take_limbs(basis.len(), basis.degree());
+        let task = |limb: usize, (scaled, residues): (&mut Buffer, &[f64])| {
+            scaled.copy_from_slice(residues);
+            let (extension, at) = places[limb];
+            extension.conversion.scale_inverse(&extension.digit, at, scaled);
+        };
+        parallel::for_each(scaled.iter_mut().zip(poly.limbs()), task);
         let mut quotients: Vec<(usize, Option<Buffer>)> = Vec::new();
         let mut first = 0;
         for extension in extensions {
             quotients.push((first, None));
             first += extension.digit.len();
         }
-        parallel::for_each(
-            &mut quotients,
-            || (),
-            |(), digit, (first, quotient)| {
-                let digit = &extensions[digit].digit;
-                *quotient = Conversion::quotient(digit, &scaled[*first * n..][..digit.len() * n]);
-            },
-        );
+        let task = |digit: usize, (first, quotient): &mut (usize, Option<Buffer>)| {
+            let digit = &extensions[digit].digit;
+            *quotient = Conversion::quotient(digit, &scaled[*first..][..digit.len()]);
+        };
+        parallel::for_each(&mut quotients, task);
         Self { extensions, poly, scaled, quotients }
     }
 
@@ -199,19 +213,19 @@ impl<'a> Digits<'a> {
         self.extensions[0].target()
     }
 
-    /// Every digit modulo the prime of limb `index` of the target, Eval domain. `work_space` has room for
-    /// [`len`](Self::len) limbs; the digit that has the prime is borrowed from the polynomial.
-    pub fn limb<'b>(&'b self, index: usize, work_space: &'b mut [f64]) -> Vec<&'b [f64]> {
-        let n = self.poly.basis().degree();
-        assert_eq!(work_space.len(), self.len() * n);
-        work_space.chunks_exact_mut(n).enumerate().map(|(digit, out)| self.digit_limb(digit, index, out)).collect()
+    /// Every digit modulo the prime of limb `index` of the target, Eval domain. `work_space` has a limb for each; the digit
+    /// that has the prime is borrowed from the polynomial.
+    ///
+    /// # Panics
+    /// If there is no limb for a digit.
+    pub fn limb<'b>(&'b self, index: usize, work_space: &'b mut [Buffer]) -> Vec<&'b [f64]> {
+        assert_eq!(work_space.len(), self.len());
+        work_space.iter_mut().enumerate().map(|(digit, out)| self.digit_limb(digit, index, out)).collect()
     }
 
-    /// As [`limb`](Self::limb), with all digits in `out`, one after another.
-    pub fn write_limb(&self, index: usize, out: &mut [f64]) {
-        let n = self.poly.basis().degree();
-        assert_eq!(out.len(), self.len() * n);
-        for (digit, out) in out.chunks_exact_mut(n).enumerate() {
+    /// As [`limb`](Self::limb), with every digit in a place of its own.
+    pub fn write_limb<'b>(&self, index: usize, outs: impl IntoIterator<Item = &'b mut [f64]>) {
+        for (digit, out) in outs.into_iter().enumerate() {
             match self.own_limb(digit, index) {
                 Some(limb) => out.copy_from_slice(limb),
                 None => drop(self.digit_limb(digit, index, out)),
@@ -232,10 +246,8 @@ impl<'a> Digits<'a> {
         match extension.origin[index] {
             Origin::Digit(limb) => self.poly.limb(first + limb),
             Origin::Converted(to) => {
-                let (target, n) = (&extension.target, extension.target.degree());
-                let scaled = &self.scaled[first * n..][..extension.digit.len() * n];
-                extension.conversion.convert(target, target.modulus(index), to, scaled, v.as_ref(), out);
-                target.kernel().ntt_forward(target.table(index), out);
+                let scaled = &self.scaled[*first..][..extension.digit.len()];
+                extension.conversion.convert_forward(&extension.target, index, to, (scaled, v.as_ref()), out);
                 out
             }
         }
@@ -257,7 +269,7 @@ pub struct Quotient {
 /// `[x]_D` of a polynomial `x`, ready for conversion.
 #[derive(Debug)]
 pub struct Remainder {
-    scaled: Buffer,
+    scaled: Vec<Buffer>,
     v: Option<Buffer>,
 }
 
@@ -312,31 +324,26 @@ impl Quotient {
     /// If one is not over the source basis.
     pub fn divide_all<const K: usize>(&self, polys: [&RnsPoly<Eval>; K]) -> [RnsPoly<Eval>; K] {
         assert!(polys.iter().all(|x| *x.basis() == self.source), "a quotient of another basis");
-        let (n, kept) = (self.target.degree(), self.target.len());
-        let mut remainders = polys.map(|_| self.divisor.pool().take(self.divisor.len() * n));
+        let kept = self.target.len();
+        let mut remainders = polys.map(|_| self.remainder_limbs());
         let limbs = remainders.iter_mut().zip(polys).flat_map(|(remainder, x)| {
-            remainder.chunks_exact_mut(n).enumerate().map(move |(index, limb)| (index, x.limb(kept + index), limb))
+            remainder.iter_mut().enumerate().map(move |(index, limb)| (index, x.limb(kept + index), limb))
         });
-        parallel::for_each(
-            limbs,
-            || (),
-            |(), _, (index, x, limb)| {
-                limb.copy_from_slice(x);
-                self.prepare_limb(index, limb);
-            },
-        );
+        let task = |_: usize, (index, x, limb): (usize, &[f64], &mut Buffer)| {
+            limb.copy_from_slice(x);
+            self.prepare_limb(index, limb);
+        };
+        parallel::for_each(limbs, task);
         let remainders = remainders.map(|remainder| self.remainder(remainder));
         let mut quotients = polys.map(|_| RnsPoly::unspecified(&self.target));
         let limbs = quotients.iter_mut().zip(polys).zip(&remainders).flat_map(|((quotient, x), remainder)| {
             quotient.limbs_mut().enumerate().map(move |(index, out)| (index, x.limb(index), remainder, out))
         });
-        parallel::for_each(
-            limbs,
-            || (),
-            |(), _, (index, x, remainder, out)| {
-                self.divide_limb(remainder, index, x, out);
-            },
-        );
+        let task = |_: usize, (index, x, remainder, out): (usize, &[f64], &Remainder, &mut [f64])| {
+            self.remainder_limb(remainder, index, out);
+            self.finish(index, x, out);
+        };
+        parallel::for_each(limbs, task);
         quotients
     }
 
@@ -346,49 +353,52 @@ impl Quotient {
     /// If `x` is not over the source basis.
     pub fn divide_coefficients(&self, x: &RnsPoly<Coeff>) -> RnsPoly<Coeff> {
         assert!(*x.basis() == self.source, "a quotient of another basis");
-        let (n, kept) = (self.target.degree(), self.target.len());
-        let mut remainder = self.divisor.pool().take(self.divisor.len() * n);
-        for (index, limb) in remainder.chunks_exact_mut(n).enumerate() {
+        let kept = self.target.len();
+        let mut remainder = self.remainder_limbs();
+        for (index, limb) in remainder.iter_mut().enumerate() {
             limb.copy_from_slice(x.limb(kept + index));
-            self.conversion.scale(&self.divisor, index, limb);
+            if self.divisor.len() > 1 {
+                let inverse = self.conversion.cofactor_inverses[index];
+                self.divisor.kernel().mul_scalar(self.divisor.modulus(index), limb, inverse);
+            }
         }
         let remainder = self.remainder(remainder);
+        let from = (&remainder.scaled[..], remainder.v.as_ref());
         RnsPoly::from_limbs(&self.target, |index, out| {
-            self.convert_limb(&remainder, index, out);
-            self.finish_limb(index, x.limb(index), out);
+            self.conversion.convert(&self.target, index, index, from, out);
+            self.finish(index, x.limb(index), out);
         })
+    }
+
+    /// Places for the limbs of the divisor, contents unspecified.
+    pub fn remainder_limbs(&self) -> Vec<Buffer> {
+        self.divisor.pool().take_limbs(self.divisor.len(), self.divisor.degree())
     }
 
     /// First step of a division limb by limb: prepares limb `index` of the divisor's, Eval domain, in place.
     pub fn prepare_limb(&self, index: usize, limb: &mut [f64]) {
-        self.divisor.kernel().ntt_inverse(self.divisor.table(index), limb);
-        self.conversion.scale(&self.divisor, index, limb);
+        self.conversion.scale_inverse(&self.divisor, index, limb);
     }
 
-    /// Second step: the remainder of all prepared limbs, one after another.
+    /// Second step: the remainder of all prepared limbs.
     ///
     /// # Panics
     /// If there are not as many limbs as the divisor has primes.
-    pub fn remainder(&self, prepared: Buffer) -> Remainder {
-        assert_eq!(prepared.len(), self.divisor.len() * self.divisor.degree());
+    pub fn remainder(&self, prepared: Vec<Buffer>) -> Remainder {
+        assert_eq!(prepared.len(), self.divisor.len());
         let v = Conversion::quotient(&self.divisor, &prepared);
         Remainder { scaled: prepared, v }
     }
 
-    /// Third step: limb `index` of the quotient of `x`, whose limb is `x`, Eval domain.
-    pub fn divide_limb(&self, remainder: &Remainder, index: usize, x: &[f64], out: &mut [f64]) {
-        self.convert_limb(remainder, index, out);
-        self.target.kernel().ntt_forward(self.target.table(index), out);
-        self.finish_limb(index, x, out);
+    /// Third step: the remainder modulo the prime of limb `index` of the target, Eval domain.
+    pub fn remainder_limb(&self, remainder: &Remainder, index: usize, out: &mut [f64]) {
+        let from = (&remainder.scaled[..], remainder.v.as_ref());
+        self.conversion.convert_forward(&self.target, index, index, from, out);
     }
 
-    fn convert_limb(&self, remainder: &Remainder, index: usize, out: &mut [f64]) {
-        let q = self.target.modulus(index);
-        self.conversion.convert(&self.target, q, index, &remainder.scaled, remainder.v.as_ref(), out);
-    }
-
-    /// `out = (x - out) / D`.
-    fn finish_limb(&self, index: usize, x: &[f64], out: &mut [f64]) {
+    /// Last step: turns the remainder in `out` into the quotient of `x`, at any positions of limb `index`.
+    pub fn finish(&self, index: usize, x: &[f64], out: &mut [f64]) {
+        // out = (x - out) / D.
         self.target.kernel().sub_mul_scalar(self.target.modulus(index), out, x, self.negated_inverses[index]);
     }
 }
@@ -467,9 +477,10 @@ mod tests {
     fn extend<const K: usize>(extensions: [Extension; K], poly: RnsPoly<Eval>) -> [RnsPoly<Eval>; K] {
         let digits = Digits::new(&extensions, &poly);
         let mut extended = std::array::from_fn(|_| RnsPoly::unspecified(digits.target()));
-        let (mut written, mut work_space) = (vec![0.0; K * DEGREE], vec![0.0; K * DEGREE]);
+        let mut written = vec![0.0; K * DEGREE];
+        let mut work_space = poly.basis().pool().take_limbs(K, DEGREE);
         for index in 0..digits.target().len() {
-            digits.write_limb(index, &mut written);
+            digits.write_limb(index, written.chunks_exact_mut(DEGREE));
             let limbs = digits.limb(index, &mut work_space);
             for (digit, extended) in extended.iter_mut().enumerate() {
                 assert_eq!(limbs[digit], &written[digit * DEGREE..][..DEGREE]);

@@ -46,12 +46,12 @@ impl ModulusSwitch {
     pub fn switch(&self, x: &RnsPoly<Coeff>) -> Vec<u64> {
         assert!(*x.basis() == self.source, "a change of another modulus");
         let (n, kernel) = (self.source.degree(), self.source.kernel());
-        let mut scaled = self.source.pool().take(self.source.len() * n);
+        let mut scaled = self.source.pool().take_limbs(self.source.len(), n);
         let mut switched = vec![0u64; n];
-        for (index, y) in scaled.chunks_exact_mut(n).enumerate() {
+        for (index, y) in scaled.iter_mut().enumerate() {
             y.copy_from_slice(x.limb(index));
             kernel.mul_scalar(self.source.modulus(index), y, self.factors[index]);
-            for (t, y) in switched.iter_mut().zip(&*y) {
+            for (t, y) in switched.iter_mut().zip(&**y) {
                 *t = t.wrapping_sub((*y as i64 as u64).wrapping_mul(self.inverses[index]));
             }
         }

@@ -2,9 +2,15 @@
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
-/// Calls `task(work space, index, item)` for every item: on the threads of the rayon pool that the current thread belongs
-/// to, in order if it belongs to none. The global pool is never started. Tasks are worth 10 microseconds or more.
-pub fn for_each<T: Send, S>(
+/// Calls `task(index, item)` for every item: on the threads of the rayon pool that the current thread belongs to, in order
+/// if it belongs to none. The global pool is never started. Tasks are worth 10 microseconds or more.
+pub fn for_each<T: Send>(items: impl IntoIterator<Item = T>, task: impl Fn(usize, T) + Send + Sync) {
+    for_each_with(items, || (), |(), index, item| task(index, item));
+}
+
+/// As [`for_each`], with work space that is made for one task or for several in turn: what it holds when a task begins
+/// depends on the threads.
+pub fn for_each_with<T: Send, S>(
     items: impl IntoIterator<Item = T>,
     work_space: impl Fn() -> S + Send + Sync,
     task: impl Fn(&mut S, usize, T) + Send + Sync,
@@ -32,14 +38,11 @@ mod tests {
     fn every_item_is_visited_with_its_index() {
         let squares = || {
             let mut squares = vec![0; 100];
-            for_each(
-                &mut squares,
-                || 0,
-                |space, index, square| {
-                    *space = index;
-                    *square = *space * index;
-                },
-            );
+            let task = |space: &mut usize, index, square: &mut usize| {
+                *space = index;
+                *square = *space * index;
+            };
+            for_each_with(&mut squares, || 0, task);
             squares
         };
         let expected: Vec<usize> = (0..100).map(|index| index * index).collect();
@@ -54,14 +57,10 @@ mod tests {
     fn threads_are_those_of_the_pool() {
         let run = |count: usize, meet: &(dyn Fn() + Sync)| {
             let mut threads = vec![None; count];
-            for_each(
-                &mut threads,
-                || (),
-                |(), _, thread| {
-                    meet();
-                    *thread = Some(thread::current().id());
-                },
-            );
+            for_each(&mut threads, |_, thread| {
+                meet();
+                *thread = Some(thread::current().id());
+            });
             threads.into_iter().flatten().collect::<HashSet<_>>()
         };
         assert_eq!(run(10, &|| ()), HashSet::from([thread::current().id()]));

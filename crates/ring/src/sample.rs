@@ -77,13 +77,7 @@ pub fn uniform_limb(seed: &Seed, stream: u32, limb: usize, q: Modulus, out: &mut
 /// uniform in either domain, so it is sampled in the one that is needed.
 pub fn uniform<D: Domain>(basis: &Arc<RnsBasis>, seed: &Seed, stream: u32) -> RnsPoly<D> {
     let mut poly = RnsPoly::unspecified(basis);
-    parallel::for_each(
-        poly.limbs_mut(),
-        || (),
-        |(), limb, out| {
-            uniform_limb(seed, stream, limb, basis.modulus(limb), out);
-        },
-    );
+    parallel::for_each(poly.limbs_mut(), |limb, out| uniform_limb(seed, stream, limb, basis.modulus(limb), out));
     poly
 }
 

@@ -8,7 +8,7 @@ pub enum DecodeError {
     #[error("cannot read: {0}")]
     Io(#[from] std::io::Error),
     /// The bytes end early.
-    #[error("truncated: {wanted} more bytes wanted, {left} left")]
+    #[error("ends early: {wanted} more bytes wanted, {left} left")]
     Truncated {
         /// Bytes that the next value needs.
         wanted: u64,
@@ -16,7 +16,7 @@ pub enum DecodeError {
         left: u64,
     },
     /// The first four bytes are not Nightloom's.
-    #[error("not a Nightloom file: it begins with {found:02x?}")]
+    #[error("not a Nightloom file: it begins with bytes {:02x} {:02x} {:02x} {:02x}", found[0], found[1], found[2], found[3])]
     BadMagic {
         /// The bytes found.
         found: [u8; 4],

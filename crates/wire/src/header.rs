@@ -142,8 +142,9 @@ mod tests {
         ));
         assert!(matches!(open(&bytes, Kind::Request, 0, 77), Err(DecodeError::UnknownVersion { found: 1, .. })));
         assert!(matches!(open(&bytes, Kind::Request, 1, 76), Err(DecodeError::TooLarge { found: 77, limit: 76, .. })));
-        assert!(matches!(open(&bytes[..15], Kind::Request, 1, 77), Err(DecodeError::Truncated { .. })));
-        assert!(matches!(open(b"PK\x03\x04............", Kind::Request, 1, 77), Err(DecodeError::BadMagic { .. })));
+        assert!(matches!(open(&bytes[..15], Kind::Request, 1, 77), Err(DecodeError::Truncated { wanted: 8, left: 7 })));
+        let foreign = open(b"PK\x03\x04............", Kind::Request, 1, 77).unwrap_err();
+        assert_eq!(foreign.to_string(), "not a Nightloom file: it begins with bytes 50 4b 03 04");
         bytes[4] = 200;
         assert!(matches!(open(&bytes, Kind::Request, 1, 77), Err(DecodeError::UnknownKind { found: 200 })));
     }

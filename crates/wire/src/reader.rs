@@ -38,10 +38,16 @@ impl<R: Read> Reader<R> {
     pub fn fill(&mut self, out: &mut [u8]) -> Result<(), DecodeError> {
         let wanted = out.len() as u64;
         self.demand(wanted)?;
-        self.source.read_exact(out).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => DecodeError::Truncated { wanted, left: 0 },
-            _ => DecodeError::Io(error),
-        })?;
+        // Not `read_exact`, which does not tell how much there was.
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.source.read(&mut out[filled..]) {
+                Ok(0) => return Err(DecodeError::Truncated { wanted, left: filled as u64 }),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(DecodeError::Io(error)),
+            }
+        }
         self.left -= wanted;
         Ok(())
     }
@@ -175,7 +181,9 @@ mod tests {
         let mut reader = Reader::new(&claim[..], 4);
         assert!(matches!(reader.byte_string("name", usize::MAX), Err(DecodeError::Truncated { left: 0, .. })));
         // A budget larger than the source is found out when the source ends.
-        assert!(matches!(Reader::new(&bytes[..], 100).bytes::<9>(), Err(DecodeError::Truncated { .. })));
+        let mut reader = Reader::new(&bytes[..], 100);
+        reader.u16().unwrap();
+        assert!(matches!(reader.bytes::<9>(), Err(DecodeError::Truncated { wanted: 9, left: 3 })));
         let mut reader = Reader::new(&claim[..], 4);
         assert!(matches!(reader.count("wide things", u64::MAX, usize::MAX), Err(DecodeError::Truncated { .. })));
         let text = [&5u32.to_le_bytes()[..], b"hello"].concat();

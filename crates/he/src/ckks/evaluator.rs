@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use nightloom_ring::{Digits, Eval, Quotient, RnsPoly};
 
 use crate::evaluation_keys::check_key_level;
@@ -191,9 +193,9 @@ impl Evaluator {
         check_key_level(op, KeyPurpose::Relinearization, key.level(), level)?;
         let digits = Digits::new(&params.level(level).digits, c2);
         let switch = Switch { params, level, digits: &digits, key: &key.key, automorphism: None };
-        let polys = switch.divided(quotient, |limb, outs| {
+        let polys = switch.divided(quotient, |limb, positions: Range<usize>, outs: [&mut [f64]; 2]| {
             for (out, c) in outs.into_iter().zip([c0, c1]) {
-                add_special_multiple(params, level, c, limb, out);
+                add_special_multiple(params, level, c, limb, positions.clone(), out);
             }
         });
         Ok(polys.into())

@@ -114,19 +114,13 @@ impl ExtendedCiphertext {
         }
         let basis = &params.level(level).extended;
         let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
-        parallel::for_each(
-            u0.limbs_mut().zip(u1.limbs_mut()),
-            || (),
-            |(), limb, (u0, u1)| {
-                for (half, out) in [u0, u1].into_iter().enumerate() {
-                    let factors: Vec<(&[f64], &[f64])> = terms
-                        .iter()
-                        .map(|(ciphertext, plaintext)| (ciphertext.polys[half].limb(limb), plaintext.poly.limb(limb)))
-                        .collect();
-                    basis.kernel().dot(basis.modulus(limb), out, &factors);
-                }
-            },
-        );
+        parallel::for_each(u0.limbs_mut().zip(u1.limbs_mut()), |limb, (u0, u1)| {
+            for (half, out) in [u0, u1].into_iter().enumerate() {
+                let factors = terms.iter().map(|(ciphertext, plaintext)| (&ciphertext.polys[half], &plaintext.poly));
+                let factors: Vec<(&[f64], &[f64])> = factors.map(|(u, w)| (u.limb(limb), w.limb(limb))).collect();
+                basis.kernel().dot(basis.modulus(limb), out, &factors);
+            }
+        });
         Ok(Self::new(params, level, scale, [u0, u1]))
     }
 }

@@ -1,12 +1,14 @@
 //! Rotations of slots, and what several rotations of one ciphertext share.
 
+use std::ops::Range;
+
 use nightloom_ring::{Digits, Eval, Quotient, RnsPoly};
 
 use crate::ckks::evaluator::{one_below, pair};
 use crate::ckks::extended::check_extended;
 use crate::evaluation_keys::{GaloisKey, check_exists};
 use crate::keys::same_params;
-use crate::switch::{DigitLimbs, StoredDigits, Switch, add_special_multiple};
+use crate::switch::{Addend, DigitLimbs, StoredDigits, Switch, add_special_multiple};
 use crate::{Ciphertext, CkksParams, EvalError, Evaluator, ExtendedCiphertext, KeyPurpose, Level, RotationKeys, Scale};
 
 /// A ciphertext with the digits of `c_1` over the extended basis: what all its rotations have in common (hoisting; Halevi
@@ -146,7 +148,7 @@ impl Evaluator {
                 [c0, &decomposed.c1()].map(|c| {
                     RnsPoly::from_limbs(basis, |limb, out| {
                         out.fill(0.0);
-                        add_special_multiple(&self.params, *level, c, limb, out);
+                        add_special_multiple(&self.params, *level, c, limb, 0..out.len(), out);
                     })
                 })
             }
@@ -176,8 +178,8 @@ impl Evaluator {
         let [u0, u1] = ciphertext.polys();
         let c1 = self.mod_down(OP, level)?.divide(u1);
         let digits = Digits::new(&self.params.level(level).digits, &c1);
-        let add = |limb: usize, [out, _]: [&mut [f64]; 2]| {
-            self.params.kernel().add(u0.basis().modulus(limb), out, u0.limb(limb));
+        let add = |limb: usize, positions: Range<usize>, [out, _]: [&mut [f64]; 2]| {
+            self.params.kernel().add(u0.basis().modulus(limb), out, &u0.limb(limb)[positions]);
         };
         let polys = self.switch(level, &digits, key).extended(add);
         Ok(ExtendedCiphertext::new(&self.params, level, ciphertext.scale().clone(), polys))
@@ -232,12 +234,10 @@ impl Evaluator {
     }
 
     /// Adds `P c_0` to the first of two polynomials.
-    fn add_first<'a>(
-        &'a self,
-        level: Level,
-        c0: &'a RnsPoly<Eval>,
-    ) -> impl Fn(usize, [&mut [f64]; 2]) + Send + Sync + 'a {
-        move |limb, [out, _]| add_special_multiple(&self.params, level, c0, limb, out)
+    fn add_first<'a>(&'a self, level: Level, c0: &'a RnsPoly<Eval>) -> impl Addend + 'a {
+        move |limb: usize, positions: Range<usize>, [out, _]: [&mut [f64]; 2]| {
+            add_special_multiple(&self.params, level, c0, limb, positions, out);
+        }
     }
 
     /// The division by `P` at a level.

@@ -7,6 +7,7 @@ use nightloom::bench::{self, Options};
 use nightloom::demo::Model;
 use serde::Serialize;
 
+use super::console::show;
 use super::error::CliError;
 
 #[derive(Debug, Args)]
@@ -82,12 +83,7 @@ impl Bench {
     }
 
     fn print(&self, report: &(impl Serialize + Display)) -> Result<(), CliError> {
-        if self.json {
-            println!("{}", serde_json::to_string(report)?);
-        } else {
-            println!("{report}");
-        }
-        Ok(())
+        if self.json { show(serde_json::to_string(report)?) } else { show(report) }
     }
 }
 

@@ -1,28 +1,35 @@
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use nightloom::client::ClientError;
-use nightloom::model::{CompileOptions, Compiled, compare, compile};
-use nightloom::output::NewFile;
-use nightloom::samples::{self, Scaling};
+use nightloom::model::{CompileError, CompileOptions, Compiled, compare, compile};
+use nightloom::output::{NewFile, NewFolder, OutputError, PendingFile};
+use nightloom::samples::{self, SamplesProblem, Scaling};
 use nightloom_compiler::explain::{Comparison, Explanation};
 use nightloom_compiler::plans::select::{Goal, Objective};
 use nightloom_program::InputEncoding;
 use serde::Serialize;
 
-use super::error::{At, CliError};
+use super::error::CliError;
+use super::figures::{counted, seconds};
+use super::{console, destination, input};
 
 /// Samples that are looked at: the first ones.
 const MAX_SAMPLES: usize = 64;
+/// The precision that may be asked for, in bits. A ciphertext's primes have at most 50.
+const PRECISION: std::ops::RangeInclusive<f64> = 1.0..=50.0;
+/// Bytes of a model's name, so that the names of its files fit every file system.
+const MAX_NAME: usize = 200;
 
 /// How a model is compiled.
 #[derive(Debug, Args)]
 pub struct Model {
     /// The ONNX file
     model: PathBuf,
-    /// Factor from pixels (0 to 255) to features: a number or a fraction; 1 for raw pixels
-    #[arg(long, value_name = "X", default_value = "1/255")]
+    /// Factor from pixels (0 to 255) to features: a number or a fraction, not zero; 1 for raw pixels
+    #[arg(long, value_name = "X", default_value = "1/255", value_parser = factor, allow_hyphen_values = true)]
     input_scale: Fraction,
     /// Added to scaled pixels
     #[arg(long, value_name = "X", default_value = "0", allow_hyphen_values = true)]
@@ -30,8 +37,11 @@ pub struct Model {
     /// Range of the features, LOW..HIGH [default: that of pixels from 0 to 255]
     #[arg(long, value_name = "LOW..HIGH", allow_hyphen_values = true)]
     input_range: Option<Range>,
-    /// Bits between the typical largest output and the error bound
-    #[arg(long, value_name = "BITS", default_value_t = CompileOptions::DEFAULT_PRECISION_BITS)]
+    /// Bits between the typical largest output and the error bound, 1 to 50
+    #[arg(
+        long, value_name = "BITS", default_value_t = CompileOptions::DEFAULT_PRECISION_BITS, value_parser = precision,
+        allow_hyphen_values = true
+    )]
     precision: f64,
     /// Samples like those to be encrypted: the error is bounded for inputs like these [default: pseudo-random inputs]
     #[arg(long, value_name = "FILE")]
@@ -51,8 +61,8 @@ pub struct Model {
     /// Accept parameters BELOW 128 bits of security at the degree given by --log-degree. Data is then not protected
     #[arg(long, requires = "log_degree")]
     insecure_below_128_bits: bool,
-    /// The model's name [default: that of the file]
-    #[arg(long)]
+    /// The model's name, and that of its files [default: that of the ONNX file]
+    #[arg(long, value_parser = model_name)]
     name: Option<String>,
 }
 
@@ -81,20 +91,35 @@ impl From<Optimize> for Objective {
 }
 
 impl Model {
-    fn compile(&self) -> Result<(String, CompileOptions, Compiled), CliError> {
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => match self.model.file_stem().and_then(|stem| stem.to_str()) {
-                Some(stem) => stem.to_owned(),
-                None => return Err(CliError::NoName { found: self.model.clone() }),
-            },
-        };
-        let onnx = std::fs::read(&self.model).at(&self.model)?;
+    fn name(&self) -> Result<String, CliError> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        let path = || self.model.clone();
+        let stem =
+            self.model.file_stem().and_then(|stem| stem.to_str()).ok_or_else(|| CliError::NoName { path: path() })?;
+        model_name(stem).map_err(|problem| CliError::Name { path: path(), problem })
+    }
+
+    fn input(&self) -> Result<InputEncoding, CliError> {
         let (scale, offset) = (self.input_scale.0, self.input_offset.0);
-        let pixels = (offset, 255.0 * scale + offset);
-        let Range(low, high) = self.input_range.unwrap_or(Range(pixels.0.min(pixels.1), pixels.0.max(pixels.1)));
+        if let Some(Range(low, high)) = self.input_range {
+            return Ok(InputEncoding { scale, offset, low, high });
+        }
+        let (zero, full) = (offset, 255.0 * scale + offset);
+        let (low, high) = (zero.min(full), zero.max(full));
+        if low < high && high.is_finite() && low.is_finite() {
+            Ok(InputEncoding { scale, offset, low, high })
+        } else {
+            Err(CliError::PixelRange { scale, offset, low, high })
+        }
+    }
+
+    fn compile(&self, name: String) -> Result<(CompileOptions, Compiled), CliError> {
+        let input = self.input()?;
+        let onnx = input::model(&self.model)?;
         let mut options = CompileOptions {
-            input: InputEncoding { scale, offset, low, high },
+            input,
             precision_bits: self.precision,
             log_degree: self.log_degree,
             insecure: self.insecure_below_128_bits,
@@ -103,27 +128,68 @@ impl Model {
                 batch: self.batch.map(|batch| batch as usize),
                 max_memory: self.max_memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
             },
-            ..CompileOptions::new(name.clone())
+            ..CompileOptions::new(name)
         };
         if let Some(path) = &self.samples {
-            let samples = samples::read(path)?;
-            // The model checks its own shape: any sample of the right number of features will do here.
-            let width = samples.shape().iter().product();
-            let features = samples.features(&[width], Scaling { scale, offset })?;
-            options.samples = (0..features.len().min(MAX_SAMPLES)).map(|sample| features.row(sample)).collect();
             let wanted = nightloom_compiler::pipeline::load(&onnx)
-                .map_err(|error| CliError::Compile { path: self.model.clone(), source: error.into() })?
+                .map_err(|error| in_terms(&self.model, error.into()))?
                 .input_shape()
                 .iter()
                 .product();
-            if width != wanted {
-                let source = ClientError::Features { found: width, wanted };
-                return Err(CliError::Client { path: path.clone(), source });
-            }
+            options.samples = look_at(path, wanted, input)?;
         }
-        let compiled = compile(&onnx, &options).at(&self.model)?;
-        Ok((name, options, compiled))
+        let compiled = compile(&onnx, &options).map_err(|error| in_terms(&self.model, error))?;
+        Ok((options, compiled))
     }
+}
+
+/// The first samples of a file, all of which must be what the model takes.
+fn look_at(path: &Path, wanted: usize, input: InputEncoding) -> Result<Vec<Vec<f64>>, CliError> {
+    let InputEncoding { scale, offset, low, high } = input;
+    let outside = |sample, feature, found| {
+        let path = path.to_owned();
+        CliError::SampleRange { path, sample, feature, found, low, high }
+    };
+    let samples = samples::read(path).map_err(|error| match error.problem {
+        SamplesProblem::NotFinite { sample, element, found } => outside(sample, element, found),
+        _ => error.into(),
+    })?;
+    let width = samples.shape().iter().product();
+    if width != wanted {
+        let source = ClientError::Features { found: width, wanted };
+        return Err(CliError::Client { path: path.to_owned(), source });
+    }
+    // The number of features is right, and their order is that of the file: that is all that a flat sample has.
+    let features = samples.features(&[width], Scaling { scale, offset })?;
+    for chunk in features.chunks(NonZeroUsize::MIN.saturating_add(1023)) {
+        if let Some(at) = chunk.values.iter().position(|value| !(low..=high).contains(value)) {
+            return Err(outside(chunk.first + at / width, at % width, chunk.values[at]));
+        }
+    }
+    Ok((0..features.len().min(MAX_SAMPLES)).map(|sample| features.row(sample)).collect())
+}
+
+/// The error with the names that the model's nodes have, each on one line.
+fn in_terms(path: &Path, error: CompileError) -> CliError {
+    let error = match error {
+        CompileError::Model(mut problems) => {
+            for problem in &mut problems.0 {
+                problem.node = console::name(&problem.node);
+                problem.op = console::name(&problem.op);
+            }
+            CompileError::Model(problems)
+        }
+        error => error,
+    };
+    CliError::Compile { path: path.to_owned(), source: error }
+}
+
+fn explanation(compiled: &Compiled) -> Explanation {
+    let mut explanation = Explanation::new(&compiled.network, &compiled.plan);
+    explanation.notes.iter_mut().for_each(|note| *note = console::name(note));
+    explanation.layers.iter_mut().for_each(|layer| layer.name = console::name(&layer.name));
+    explanation.operations.iter_mut().for_each(|operation| operation.layer = console::name(&operation.layer));
+    explanation
 }
 
 #[derive(Debug, Args)]
@@ -140,20 +206,23 @@ pub struct Compile {
 
 impl Compile {
     pub fn run(self) -> Result<(), CliError> {
-        let (name, _, compiled) = self.model.compile()?;
-        std::fs::create_dir_all(&self.output).at(&self.output)?;
-        let file = |end: &str| NewFile::at(self.output.join(format!("{name}.{end}"))).replace_existing(self.force);
-        let (server, client) = (file("server"), file("client"));
-        server.check()?;
-        client.check()?;
-        write(&server, &compiled.server_bytes)?;
-        write(&client, &compiled.client_bytes)?;
-        let explanation = Explanation::new(&compiled.network, &compiled.plan);
-        explanation.notes.iter().for_each(|note| println!("note: {note}"));
+        let name = self.model.name()?;
+        let path = |end: &str| self.output.join(format!("{name}.{end}"));
+        let open = |path: PathBuf| destination::open(&NewFile::at(path).replace_existing(self.force));
+        let folder = NewFolder::make(&self.output)?;
+        let (mut server, mut client) = (open(path("server"))?, open(path("client"))?);
+        let (_, compiled) = self.model.compile(name.clone())?;
+        write(&mut server, &compiled.server_bytes, path("server"))?;
+        write(&mut client, &compiled.client_bytes, path("client"))?;
+        PendingFile::commit_all([server, client])?;
+        folder.keep();
+
+        let explanation = explanation(&compiled);
+        explanation.notes.iter().try_for_each(|note| console::say(format_args!("note: {note}")))?;
         warn_if_insecure(compiled.plan.is_insecure());
         let parameters = &explanation.parameters;
-        println!(
-            "{}: {} plan, depth {}, {} ring of degree {}, {:.0} bits, {} samples a batch, about {:.3} s a batch on one thread",
+        console::say(format_args!(
+            "{}: {} plan, depth {}, {} ring of degree {}, {:.0} bits, {} samples a batch, about {} a batch on one thread",
             name,
             explanation.plan,
             explanation.depth,
@@ -161,17 +230,19 @@ impl Compile {
             parameters.degree,
             parameters.log_qp,
             parameters.samples,
-            explanation.predicted_seconds,
-        );
+            seconds(explanation.predicted_seconds),
+        ))?;
         for (end, bytes) in [("server", &compiled.server_bytes), ("client", &compiled.client_bytes)] {
-            println!("wrote {} ({} bytes)", self.output.join(format!("{name}.{end}")).display(), bytes.len());
+            let size = counted(bytes.len() as u64, "byte", "bytes");
+            console::say(format_args!("wrote {} ({size})", path(end).display()))?;
         }
         Ok(())
     }
 }
 
-fn write(file: &NewFile, bytes: &[u8]) -> Result<(), CliError> {
-    Ok(file.write(|out| std::io::Write::write_all(out, bytes))?)
+fn write(file: &mut PendingFile, bytes: &[u8], path: PathBuf) -> Result<(), CliError> {
+    let written = std::io::Write::write_all(file, bytes);
+    Ok(written.map_err(|source| OutputError::Write { path, source })?)
 }
 
 #[derive(Debug, Args)]
@@ -185,16 +256,15 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(self) -> Result<(), CliError> {
-        let (_, options, compiled) = self.model.compile()?;
-        let comparison = compare(&compiled.network, &options).at(&self.model.model)?;
-        let explanation = Explanation::new(&compiled.network, &compiled.plan);
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&Explained { explanation, comparison })?);
-        } else {
-            println!("{explanation}\n\n{comparison}");
-        }
+        let (options, compiled) = self.model.compile(self.model.name()?)?;
         warn_if_insecure(compiled.plan.is_insecure());
-        Ok(())
+        let comparison = compare(&compiled.network, &options).map_err(|error| in_terms(&self.model.model, error))?;
+        if self.json {
+            let explanation = Explanation::new(&compiled.network, &compiled.plan);
+            console::show(serde_json::to_string_pretty(&Explained { explanation, comparison })?)
+        } else {
+            console::show(format_args!("{}\n\n{comparison}", explanation(&compiled)))
+        }
     }
 }
 
@@ -209,8 +279,8 @@ struct Explained {
 /// Says on standard error that nothing is protected.
 pub fn warn_if_insecure(insecure: bool) {
     if insecure {
-        eprintln!(
-            "WARNING: these parameters give LESS THAN 128 BITS of security. Data encrypted under them is not protected."
+        console::warn(
+            "WARNING: these parameters give LESS THAN 128 BITS of security. Data encrypted under them is not protected.",
         );
     }
 }
@@ -244,9 +314,49 @@ impl FromStr for Range {
     }
 }
 
-/// A file's bytes, with its name in the error.
-pub fn open(path: &Path) -> Result<std::io::BufReader<std::fs::File>, CliError> {
-    Ok(std::io::BufReader::with_capacity(1 << 18, std::fs::File::open(path).at(path)?))
+/// A fraction that tells pixels apart.
+fn factor(text: &str) -> Result<Fraction, String> {
+    match text.parse::<Fraction>()? {
+        Fraction(0.0) => Err("with a factor of 0 all pixels are the same, wanted another number".to_owned()),
+        factor => Ok(factor),
+    }
+}
+
+fn precision(text: &str) -> Result<f64, String> {
+    let wanted = || format!("wanted a number of bits from {} to {}", PRECISION.start(), PRECISION.end());
+    text.parse::<f64>().ok().filter(|bits| PRECISION.contains(bits)).ok_or_else(wanted)
+}
+
+/// Why a text cannot name a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameProblem {
+    #[error("is empty")]
+    Empty,
+    #[error("begins with a dot or a dash")]
+    Start,
+    #[error("contains a path separator")]
+    Separator,
+    #[error("contains a control character")]
+    Control,
+    #[error("is longer than {MAX_NAME} bytes")]
+    Long,
+}
+
+/// A name that files can have in any folder, and no other.
+fn model_name(text: &str) -> Result<String, NameProblem> {
+    if text.is_empty() {
+        Err(NameProblem::Empty)
+    } else if text.contains(['/', '\\']) {
+        Err(NameProblem::Separator)
+    } else if text.starts_with(['.', '-']) {
+        Err(NameProblem::Start)
+    } else if console::name(text) != text {
+        Err(NameProblem::Control)
+    } else if text.len() > MAX_NAME {
+        Err(NameProblem::Long)
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -263,6 +373,31 @@ mod tests {
         }
         for bad in ["1", "2..1", "1..1", "..", "0..inf"] {
             assert!(bad.parse::<Range>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn factors_precisions_and_names_are_checked() {
+        assert_eq!(factor("-1/255"), Ok(Fraction(-1.0 / 255.0)));
+        for bad in ["0", "-0", "0/3", "inf", ""] {
+            assert!(factor(bad).is_err(), "{bad}");
+        }
+        assert_eq!(precision("7.5"), Ok(7.5));
+        for bad in ["nan", "inf", "0.9", "-3", "50.1", "x"] {
+            assert!(precision(bad).unwrap_err().contains("1 to 50"), "{bad}");
+        }
+        assert_eq!(model_name("net-2 é.v1"), Ok("net-2 é.v1".to_owned()));
+        for (bad, problem) in [
+            ("", NameProblem::Empty),
+            ("a/b", NameProblem::Separator),
+            ("..\\b", NameProblem::Separator),
+            ("..", NameProblem::Start),
+            ("-f", NameProblem::Start),
+            ("a\x1b[2J", NameProblem::Control),
+            ("a\0", NameProblem::Control),
+            (&"x".repeat(201), NameProblem::Long),
+        ] {
+            assert_eq!(model_name(bad), Err(problem), "{bad}");
         }
     }
 }

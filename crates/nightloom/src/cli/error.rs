@@ -1,3 +1,5 @@
+use std::error::Error;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use nightloom::client::ClientError;
@@ -8,9 +10,12 @@ use nightloom::output::OutputError;
 use nightloom::report::ReportError;
 use nightloom::samples::SamplesError;
 use nightloom::server::ServerError;
-use nightloom_program::ExecuteError;
+use nightloom_he::ParamsId;
 use nightloom_ring::RingError;
-use nightloom_wire::DecodeError;
+use nightloom_wire::{DecodeError, Kind};
+
+use super::compile::NameProblem;
+use super::figures::exact;
 
 /// Everything that can end a command.
 #[derive(Debug, thiserror::Error)]
@@ -43,18 +48,77 @@ pub enum CliError {
     Bench(#[from] nightloom::bench::BenchError),
     #[error(transparent)]
     Random(#[from] nightloom::RandomError),
-    #[error("{found:?} is not a model name: give a path to an .onnx file, or --name NAME")]
-    NoName { found: PathBuf },
+    #[error("{path}: ends in no name for a model: give --name NAME")]
+    NoName { path: PathBuf },
+    #[error("{path}: the name of the file is no name for a model, it {problem}: give --name NAME")]
+    Name { path: PathBuf, problem: NameProblem },
+    #[error("{path}: more than {} MiB, the limit for ONNX files", limit >> 20)]
+    ModelTooLarge { path: PathBuf, limit: usize },
     #[error(
-        "{path}: its parameters are below 128 bits of security, data under them is not protected; if that is what you want, say --insecure-below-128-bits"
+        "--input-scale {} and --input-offset {} make of pixels from 0 to 255 numbers from {} to {}, wanted two finite \
+         numbers in rising order", exact(*scale), exact(*offset), exact(*low), exact(*high)
+    )]
+    PixelRange { scale: f64, offset: f64, low: f64, high: f64 },
+    #[error(
+        "{path}: sample {sample}, feature {feature} is {}, outside the range of the inputs, {} to {} (give another \
+         --input-range, or scale the samples)",
+        exact(*found), exact(*low), exact(*high)
+    )]
+    SampleRange { path: PathBuf, sample: usize, feature: usize, found: f64, low: f64, high: f64 },
+    #[error("{path}: exists already and would be overwritten; give --force, or another name")]
+    Exists { path: PathBuf },
+    #[error(
+        "{path}: exists already, and keys are never overwritten: what was encrypted under them would be lost; give \
+         another folder"
+    )]
+    KeyExists { path: PathBuf },
+    #[error("standard output: cannot be written: {source}")]
+    Stdout { source: std::io::Error },
+    #[error("standard output is a terminal and the result is not text: give -o FILE, or a pipe")]
+    Terminal,
+    #[error("--names goes with a table: give an output that ends in .csv, or - for standard output")]
+    NamesWithoutTable,
+    #[error("{folder}: holds {names}, but the response has {rows}: give the folder as it was encrypted")]
+    NamesDiffer { folder: PathBuf, names: String, rows: String },
+    #[error("{path}: damaged or not complete: its header announces {announced} bytes, the file has {found}")]
+    Length { path: PathBuf, announced: u64, found: u64 },
+    #[error("{path}: this {kind} is for parameters {found}, {owner} has {wanted}: they were not made for each other")]
+    OtherParameters { path: PathBuf, kind: Kind, found: ParamsId, owner: PathBuf, wanted: ParamsId },
+    #[error("{path}: this program needs the client's evaluation keys: give them with --keys FILE")]
+    NoKeys { path: PathBuf },
+    #[error(
+        "{path}: its parameters are below 128 bits of security, data under them is not protected; if that is what you \
+         want, say --insecure-below-128-bits"
     )]
     Insecure { path: PathBuf },
-    #[error("{program}: {source}; give the client's evaluation keys by --keys FILE")]
-    NoKeys { program: PathBuf, source: ExecuteError },
-    #[error("unknown data set {found:?}; there are {known}")]
+    #[error("unknown data set '{found}', there are {known}")]
     UnknownDataset { found: String, known: String },
     #[error("cannot make JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl CliError {
+    /// Whether all that went wrong is that nobody reads the result any more.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Stdout { source } if source.kind() == ErrorKind::BrokenPipe)
+    }
+}
+
+/// An error and what lies behind it, each told once.
+pub fn with_causes(error: &CliError) -> String {
+    let mut told = error.to_string();
+    let mut all = told.clone();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // An error that names a file ends with its cause already.
+        let text = cause.to_string();
+        if !told.ends_with(&text) {
+            all += "\n  because: ";
+            all += &text;
+        }
+        (told, source) = (text, cause.source());
+    }
+    all
 }
 
 /// Names the file in an error.

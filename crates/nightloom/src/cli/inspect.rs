@@ -2,13 +2,17 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use nightloom_he::ParamsId;
-use nightloom_he::wire::VERSION;
-use nightloom_program::wire::{Security, program_id, read_client_spec, read_program};
-use nightloom_wire::{HEADER_BYTES, Header, Kind, Reader};
+use nightloom_he::wire::newest_version;
+use nightloom_he::{CkksParams, ParamsId};
+use nightloom_program::ProgramId;
+use nightloom_program::wire::{MAX_BATCHES, MAX_FEATURES, Security, program_id, read_client_spec, read_program};
+use nightloom_wire::{DecodeError, HEADER_BYTES, Header, Kind, Reader};
 
-use super::compile::open;
+use super::compile::warn_if_insecure;
+use super::console::{self, show};
 use super::error::{At, CliError};
+use super::figures::counted;
+use super::input::{check_length, open, reader};
 
 #[derive(Debug, Args)]
 pub struct Inspect {
@@ -19,65 +23,89 @@ pub struct Inspect {
 impl Inspect {
     pub fn run(self) -> Result<(), CliError> {
         let path = &self.file;
-        let mut source = open(path)?;
+        let mut source = reader(path)?;
         let header = Header::read(&mut source).at(path)?;
-        let size = std::fs::metadata(path).at(path)?.len();
-        println!("{}: {}, format version {}, {size} bytes", path.display(), header.kind, header.version);
-        if size != HEADER_BYTES + header.length {
-            println!("DAMAGED: the header announces {} bytes", HEADER_BYTES.saturating_add(header.length));
+        let announced = counted(HEADER_BYTES.saturating_add(header.length), "byte", "bytes");
+        show(format_args!("{}: {}, format version {}, {announced}", path.display(), header.kind, header.version))?;
+        if header.version == 0 || header.version > newest_version(header.kind) {
+            let (kind, found) = (header.kind, header.version);
+            return Err(DecodeError::UnknownVersion { kind, found, newest: newest_version(header.kind) }).at(path);
         }
-        if header.version > VERSION {
-            println!("made by a newer version: this one reads up to format version {VERSION}");
-            return Ok(());
-        }
+        check_length(path, &header, source.get_ref())?;
         let mut reader = Reader::new(&mut source, header.length);
-        println!("parameters {}", ParamsId(reader.bytes().at(path)?));
+        show(format_args!("parameters {}", ParamsId(reader.bytes().at(path)?)))?;
         match header.kind {
-            Kind::Program => self.program()?,
-            Kind::ClientSpec => self.client_spec()?,
+            Kind::Program => self.program(),
+            Kind::ClientSpec => self.client_spec(),
             Kind::Request | Kind::Response => {
-                let program: [u8; 32] = reader.bytes().at(path)?;
-                println!("program {}", nightloom_program::ProgramId(program));
-                let (samples, batches) = (reader.u64().at(path)?, reader.u32().at(path)?);
-                println!("{samples} samples in {batches} batches of {} ciphertexts", reader.u32().at(path)?);
+                show(format_args!("program {}", ProgramId(reader.bytes().at(path)?)))?;
+                let samples = reader.u64().at(path)?;
+                let batches = reader.count("batches", 0, MAX_BATCHES).at(path)? as u64;
+                let ciphertexts = reader.count("ciphertexts", 0, MAX_FEATURES).at(path)? as u64;
+                if samples.min(1) != batches.min(1) || samples < batches {
+                    let wanted = "at least one for each batch";
+                    return Err(DecodeError::Value { what: "samples", found: samples, wanted }).at(path);
+                }
+                reader.demand(batches * ciphertexts).at(path)?;
+                show(format_args!(
+                    "{} in {} of {}",
+                    counted(samples, "sample", "samples"),
+                    counted(batches, "batch", "batches"),
+                    counted(ciphertexts, "ciphertext", "ciphertexts")
+                ))
             }
-            Kind::SecretKey => println!("decrypts everything encrypted under it: never send it"),
-            Kind::PublicKey => println!("encrypts only"),
+            Kind::SecretKey => show("decrypts everything encrypted under it: never send it"),
+            Kind::PublicKey => show("encrypts only"),
             Kind::EvaluationKeys => {
-                println!("one relinearisation key; the service needs it and cannot decrypt with it")
+                show("keys for relinearisation and rotations; the service needs them and cannot decrypt with them")
             }
-            Kind::Ciphertext => {}
+            Kind::Ciphertext => Ok(()),
         }
-        Ok(())
     }
 
     fn program(&self) -> Result<(), CliError> {
         let mut bytes = Vec::new();
-        open(&self.file)?.read_to_end(&mut bytes).at(&self.file)?;
+        open(&self.file, Kind::Program)?.read_to_end(&mut bytes).at(&self.file)?;
         let (program, _) = read_program(&*bytes).at(&self.file)?;
-        println!("program {}", program_id(&bytes));
-        println!("{:?}", program.params().spec());
-        println!("{:<20} {:>6} {:>3} {:>6} {:>9}  layer", "operation", "cts", "of", "level", "scale");
+        show(format_args!("program {}", program_id(&bytes)))?;
+        describe(program.params())?;
+        show(format_args!("{:<20} {:>6} {:>3} {:>6} {:>9}  layer", "operation", "cts", "of", "level", "scale"))?;
         for ((op, result), name) in program.ops().iter().zip(program.types()).zip(program.names()) {
-            println!(
-                "{:<20} {:>6} {:>3} {:>6} {:>9}  {name}",
+            show(format_args!(
+                "{:<20} {:>6} {:>3} {:>6} {:>9}  {}",
                 op.name(),
                 result.features,
                 result.components,
                 result.level,
-                result.scale.to_string()
-            );
+                result.scale.to_string(),
+                console::name(name)
+            ))?;
         }
         Ok(())
     }
 
     fn client_spec(&self) -> Result<(), CliError> {
+        let (_, params) = read_client_spec(open(&self.file, Kind::ClientSpec)?, Security::Waived).at(&self.file)?;
+        describe(&params)?;
         // The body is JSON made for people.
-        read_client_spec(open(&self.file)?, Security::Waived).at(&self.file)?;
         let mut text = Vec::new();
-        open(&self.file)?.read_to_end(&mut text).at(&self.file)?;
-        let start = (HEADER_BYTES as usize + 32).min(text.len());
-        print!("{}", String::from_utf8_lossy(&text[start..]));
-        Ok(())
+        open(&self.file, Kind::ClientSpec)?.read_to_end(&mut text).at(&self.file)?;
+        let start = (HEADER_BYTES as usize + size_of::<ParamsId>()).min(text.len());
+        show(String::from_utf8_lossy(&text[start..]).trim_end())
     }
+}
+
+fn describe(params: &CkksParams) -> Result<(), CliError> {
+    warn_if_insecure(!params.is_secure());
+    let spec = params.spec();
+    let sizes = |bits: &[u32]| bits.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
+    let special = if spec.special_bits.is_empty() { "none".to_owned() } else { sizes(&spec.special_bits) };
+    show(format_args!(
+        "CKKS, {} ring of degree {}, primes {} + special {special} = {:.1} bits, {}",
+        spec.ring,
+        params.degree(),
+        sizes(&spec.prime_bits),
+        params.log_qp(),
+        if params.is_secure() { "128 bits of security" } else { "BELOW 128 BITS of security" },
+    ))
 }

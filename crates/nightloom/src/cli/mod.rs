@@ -3,19 +3,25 @@
 mod bench;
 mod client;
 mod compile;
+mod console;
 mod data;
 mod demo;
+mod destination;
 mod error;
+mod figures;
+mod input;
 mod inspect;
 mod progress;
 mod server;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use nightloom_program::MAX_THREADS;
 
+use destination::Destination;
 use error::CliError;
 
 /// Machine learning on data nobody else may see.
@@ -24,7 +30,7 @@ use error::CliError;
 /// ciphertexts only.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
-pub struct Arguments {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -79,7 +85,7 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
 /// Where a result goes.
 #[derive(Debug, Args)]
 struct Output {
-    /// The file to write
+    /// The file to write, or - for standard output
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Replace the file if it exists
@@ -87,11 +93,34 @@ struct Output {
     force: bool,
 }
 
-/// Runs a subcommand.
-///
-/// # Errors
-/// [`CliError`], to be shown.
-pub fn run(arguments: Arguments) -> Result<(), CliError> {
+impl Output {
+    fn open(&self) -> Result<Destination, CliError> {
+        Destination::bytes(&self.output, self.force)
+    }
+}
+
+/// The status of a command whose result nobody read to its end: that of a process ended by SIGPIPE.
+const CLOSED_PIPE: u8 = 128 + 13;
+
+/// Runs the command that the process was given.
+pub fn main() -> ExitCode {
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments),
+        Err(error) if error.use_stderr() => error.exit(),
+        // Help and version.
+        Err(text) => text.print().map_err(|source| CliError::Stdout { source }),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::from(CLOSED_PIPE),
+        Err(error) => {
+            console::warn(format_args!("error: {}", error::with_causes(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), CliError> {
     match arguments.command {
         Command::Demo(demo) => demo.run(),
         Command::Compile(compile) => compile.run(),

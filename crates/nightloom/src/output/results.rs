@@ -1,5 +1,5 @@
 use std::cmp::Ordering;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::{NewFile, OutputError};
@@ -16,13 +16,14 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a path asks for: `.csv` and `-` are text, `.npy` is NumPy in double precision.
+    /// The format that a path asks for: `.csv` is text, and so is `-`, which stands for standard output; `.npy` is NumPy
+    /// in double precision.
     ///
     /// # Errors
     /// [`OutputError::UnknownFormat`].
     pub fn of(path: &Path) -> Result<Format, OutputError> {
         let end = path.extension().unwrap_or_default();
-        if is_stdout(path) || end.eq_ignore_ascii_case("csv") {
+        if path.as_os_str() == "-" || end.eq_ignore_ascii_case("csv") {
             Ok(Format::Csv)
         } else if end.eq_ignore_ascii_case("npy") {
             Ok(Format::NpyDoubles)
@@ -73,21 +74,11 @@ impl<'a> Results<'a> {
         self.values.chunks_exact(self.columns).map(largest)
     }
 
-    /// Writes the rows to `path`, or to standard output if that is `-`. `replace` allows overwriting a file.
+    /// Writes the rows to the file `path`. `replace` allows overwriting one.
     ///
     /// # Errors
-    /// [`OutputError`], as [`NewFile::write`]; [`OutputError::NpyToStdout`].
+    /// [`OutputError`], as [`NewFile::write`].
     pub fn save(&self, path: &Path, format: Format, replace: bool) -> Result<(), OutputError> {
-        if is_stdout(path) {
-            if format != Format::Csv {
-                return Err(OutputError::NpyToStdout);
-            }
-            let mut stdout = BufWriter::new(io::stdout().lock());
-            return self
-                .write(&mut stdout, format)
-                .and_then(|()| stdout.flush())
-                .map_err(|source| OutputError::Write { path: "standard output".into(), source });
-        }
         NewFile::at(path).replace_existing(replace).write(|file| self.write(file, format))
     }
 
@@ -145,10 +136,6 @@ impl<'a> Results<'a> {
         writer.write_all(&[length as u8, 0])?;
         writeln!(writer, "{header:<width$}", width = length - 1)
     }
-}
-
-fn is_stdout(path: &Path) -> bool {
-    path.as_os_str() == "-"
 }
 
 fn largest(values: &[f64]) -> usize {
@@ -241,8 +228,6 @@ mod tests {
         assert_eq!(*samples::read(&path).unwrap().values(), SampleValues::Doubles(vec![1.0, 2.0]));
         results.save(&path, Format::Csv, true).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "index,prediction,logit_0,logit_1\n0,1,1.0,2.0\n");
-        let stdout = results.save(Path::new("-"), Format::NpyDoubles, false);
-        assert!(matches!(stdout, Err(OutputError::NpyToStdout)));
     }
 
     proptest! {

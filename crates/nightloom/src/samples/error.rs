@@ -57,7 +57,7 @@ pub enum SamplesProblem {
         found: Vec<String>,
     },
     /// A PNG file is damaged.
-    #[error("PNG: {0}")]
+    #[error("PNG: {}", without_debug(&.0.to_string()))]
     Png(#[from] png::DecodingError),
     /// A PNG file has a pixel that lets the background through, so its colour is not known.
     #[error("the pixel in row {row}, column {column} is {alpha}/255 opaque, wanted an image without transparency")]
@@ -161,19 +161,37 @@ pub enum SamplesProblem {
         shape: Shape,
     },
     /// An infinity or not-a-number.
-    #[error("value {element} of sample {sample} is not finite")]
+    #[error("sample {sample}, value {element} is {found}, wanted a finite number")]
     NotFinite {
         /// The sample, from 0.
         sample: usize,
         /// The value within the sample, from 0.
         element: usize,
+        /// The value.
+        found: f64,
     },
     /// Samples of a shape that the model does not take.
-    #[error("{count} samples of shape {found} (the first axis counts samples), wanted {wanted}")]
+    #[error(
+        "{count} sample{} of shape {found} (the first axis counts samples), wanted {wanted}",
+        if *count == 1 { "" } else { "s" }
+    )]
     ShapeMismatch {
         /// The number of samples.
         count: usize,
         /// The shape of one sample.
+        found: Shape,
+        /// The shape that the model takes.
+        wanted: Shape,
+    },
+    /// Images in colour for a model that takes grey ones of the same size.
+    #[error(
+        "{count} in colour ({found}), wanted {wanted} in grey: convert them, or save them as greyscale",
+        count = Images(*count)
+    )]
+    Colour {
+        /// The number of images.
+        count: usize,
+        /// The shape of one image, three channels first.
         found: Shape,
         /// The shape that the model takes.
         wanted: Shape,
@@ -215,6 +233,28 @@ impl SamplesProblem {
     pub(super) fn at(self, path: &Path) -> SamplesError {
         SamplesError { path: path.to_owned(), problem: self }
     }
+}
+
+struct Images(usize);
+
+impl fmt::Display for Images {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} image{}", self.0, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+/// The decoder shows the kinds of chunks as a debugger would: of `ChunkType { type: IDAT, critical: true }` stays `IDAT`.
+fn without_debug(text: &str) -> String {
+    const START: &str = "ChunkType { type: ";
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(START) {
+        let Some((fields, behind)) = after.split_once(" }") else { break };
+        out += before;
+        out += fields.split(',').next().unwrap_or_default();
+        rest = behind;
+    }
+    out + rest
 }
 
 struct Hex<'a>(&'a [u8]);

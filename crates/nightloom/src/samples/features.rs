@@ -39,11 +39,16 @@ impl Samples {
     /// `scaling` applies to bytes. Floats and doubles are in the model's units already and pass unchanged.
     ///
     /// # Errors
-    /// [`SamplesProblem::ShapeMismatch`] names both shapes.
+    /// [`SamplesProblem::ShapeMismatch`] and [`SamplesProblem::Colour`] name both shapes.
     pub fn features(&self, wanted: &[usize], scaling: Scaling) -> Result<Features<'_>, SamplesError> {
         let wanted = Shape::from(wanted);
         if !self.shape.feeds(&wanted) {
-            let problem = SamplesProblem::ShapeMismatch { count: self.count, found: self.shape.clone(), wanted };
+            let (count, found) = (self.count, self.shape.clone());
+            let grey = matches!(self.shape(), [3, rest @ ..] if Shape::from(rest).feeds(&wanted));
+            let problem = match self.values {
+                SampleValues::Pixels(_) if grey => SamplesProblem::Colour { count, found, wanted },
+                _ => SamplesProblem::ShapeMismatch { count, found, wanted },
+            };
             return Err(problem.at(&self.origin));
         }
         Ok(Features { samples: self, width: self.values.len() / self.count, scaling })

@@ -55,11 +55,15 @@ impl SampleValues {
         self.len() == 0
     }
 
-    fn first_not_finite(&self) -> Option<usize> {
+    fn first_not_finite(&self) -> Option<(usize, f64)> {
         match self {
             SampleValues::Pixels(_) => None,
-            SampleValues::Singles(values) => values.iter().position(|x| !x.is_finite()),
-            SampleValues::Doubles(values) => values.iter().position(|x| !x.is_finite()),
+            SampleValues::Singles(values) => {
+                values.iter().position(|x| !x.is_finite()).map(|index| (index, values[index].into()))
+            }
+            SampleValues::Doubles(values) => {
+                values.iter().position(|x| !x.is_finite()).map(|index| (index, values[index]))
+            }
         }
     }
 }
@@ -71,6 +75,7 @@ pub struct Samples {
     shape: Shape,
     count: usize,
     names: Option<Vec<String>>,
+    skipped: usize,
     values: SampleValues,
 }
 
@@ -93,10 +98,10 @@ impl Samples {
         if !values.len().is_multiple_of(width) {
             return Err(SamplesProblem::PartialSample { values: values.len(), shape });
         }
-        if let Some(index) = values.first_not_finite() {
-            return Err(SamplesProblem::NotFinite { sample: index / width, element: index % width });
+        if let Some((index, found)) = values.first_not_finite() {
+            return Err(SamplesProblem::NotFinite { sample: index / width, element: index % width, found });
         }
-        Ok(Samples { origin: origin.to_owned(), count: values.len() / width, shape, names: None, values })
+        Ok(Samples { origin: origin.to_owned(), count: values.len() / width, shape, names: None, skipped: 0, values })
     }
 
     /// Splits an array along its first axis, which counts the samples.
@@ -136,6 +141,21 @@ impl Samples {
     pub fn names(&self) -> Option<&[String]> {
         self.names.as_deref()
     }
+
+    /// The number of entries of a folder that are no samples: files of other names than `*.png`, and folders. Those whose
+    /// names begin with a dot do not count.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+}
+
+/// The names of the `*.png` files of a folder in the order in which [`read`] takes them as samples.
+///
+/// # Errors
+/// [`SamplesError`] if there is none, or the folder cannot be read.
+pub fn picture_names(folder: impl AsRef<Path>) -> Result<Vec<String>, SamplesError> {
+    let folder = folder.as_ref();
+    picture::names(folder).map_err(|problem| problem.at(folder))
 }
 
 /// Reads samples from a file or a folder.

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use png::{ColorType, Limits, Transformations};
 
@@ -25,20 +25,37 @@ pub(super) fn read_one(reader: impl BufRead + Seek, origin: &Path) -> Result<Sam
     Samples::checked(origin, picture.shape.as_slice(), SampleValues::Pixels(picture.values))
 }
 
-pub(super) fn read_folder(folder: &Path) -> Result<Samples, SamplesProblem> {
+/// The images of a folder.
+struct Listing {
+    /// Names and paths, in natural order, at least one.
+    names: Vec<(String, PathBuf)>,
+    /// Entries that are none, without those that are hidden.
+    skipped: usize,
+}
+
+fn list(folder: &Path) -> Result<Listing, SamplesProblem> {
     let mut names = Vec::new();
+    let mut skipped = 0;
     for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let png = Path::new(&name).extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
-        if png && !name.starts_with('.') {
-            names.push((name, entry.path()));
+        match (name.starts_with('.'), png && !path.is_dir()) {
+            (true, _) => {}
+            (false, true) => names.push((name, path)),
+            (false, false) => skipped += 1,
         }
     }
     names.sort_by(|(left, _), (right, _)| natural_order(left, right));
-    let Some((first, _)) = names.first() else {
-        return Err(SamplesProblem::NoPictures);
-    };
+    if names.is_empty() { Err(SamplesProblem::NoPictures) } else { Ok(Listing { names, skipped }) }
+}
+
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, SamplesProblem> {
+    Ok(list(folder)?.names.into_iter().map(|(name, _)| name).collect())
+}
+
+pub(super) fn read_folder(folder: &Path) -> Result<Samples, SamplesProblem> {
+    let Listing { names, skipped } = list(folder)?;
 
     let mut values = Vec::new();
     let mut wanted: Option<Shape> = None;
@@ -52,7 +69,7 @@ pub(super) fn read_folder(folder: &Path) -> Result<Samples, SamplesProblem> {
             return Err(SamplesProblem::PicturesDiffer {
                 name: name.clone(),
                 found: picture.shape,
-                first: first.clone(),
+                first: names[0].0.clone(),
                 wanted: wanted.clone(),
             });
         }
@@ -65,6 +82,7 @@ pub(super) fn read_folder(folder: &Path) -> Result<Samples, SamplesProblem> {
     let shape = wanted.unwrap_or_default();
     let mut samples = Samples::checked(folder, shape.as_slice(), SampleValues::Pixels(values))?;
     samples.names = Some(names.into_iter().map(|(name, _)| name).collect());
+    samples.skipped = skipped;
     Ok(samples)
 }
 

@@ -179,7 +179,7 @@ fn refuses_arrays_that_are_not_what_they_say() {
     damaged[last] ^= 1;
     assert!(matches!(problem(&damaged), SamplesProblem::Io(_)));
     let nan: Vec<u8> = [0.0f32, 1.0, f32::NAN, 2.0].iter().flat_map(|x| x.to_be_bytes()).collect();
-    assert!(matches!(problem(&idx(0x0d, &[2, 2], &nan)), SamplesProblem::NotFinite { sample: 1, element: 0 }));
+    assert!(matches!(problem(&idx(0x0d, &[2, 2], &nan)), SamplesProblem::NotFinite { sample: 1, element: 0, .. }));
     let infinite = f64::INFINITY.to_be_bytes();
     assert!(matches!(problem(&idx(0x0e, &[1, 1], &infinite)), SamplesProblem::NotFinite { .. }));
 }
@@ -283,6 +283,12 @@ fn reads_png_of_each_kind() {
         assert_eq!(*samples.values(), SampleValues::Pixels(planes.clone()));
     }
     assert!(matches!(problem(made!("transparent.png")), SamplesProblem::Transparent { row: 1, column: 2, alpha: 254 }));
+    // The bit of a stored pixel, which only the sum over the chunk betrays.
+    let mut damaged = made!("grey.png").to_vec();
+    let data = damaged.windows(4).position(|name| name == b"IDAT").unwrap();
+    damaged[data + 8] ^= 4;
+    let told = problem(&damaged).to_string();
+    assert!(told.contains("IDAT") && !told.contains('{'), "{told}");
     let png = made!("colour.png");
     for end in 8..png.len() {
         assert!(matches!(problem(&png[..end]), SamplesProblem::Png(_)), "{end}");
@@ -311,8 +317,11 @@ fn reads_a_folder_in_natural_order() {
         fs::write(folder.path().join(name), grey_png(2, 1, &[value, 0])).unwrap();
     }
     fs::write(folder.path().join("labels.csv"), "3\n").unwrap();
+    fs::create_dir(folder.path().join("more.png")).unwrap();
     let samples = read(folder.path()).unwrap();
     assert_eq!(samples.names().unwrap(), ["9.PNG", "10.png", "b.png"]);
+    assert_eq!(samples.names().unwrap(), picture_names(folder.path()).unwrap());
+    assert_eq!(samples.skipped(), 2);
     assert_eq!((samples.len(), samples.shape()), (3, [1, 2].as_slice()));
     assert_eq!(*samples.values(), SampleValues::Pixels(vec![9, 0, 10, 0, 11, 0]));
 
@@ -385,6 +394,13 @@ fn shapes_match_but_for_outer_axes_of_one() {
         samples.features(&[1, 28, 28], UNIT).unwrap_err().to_string(),
         "digits.npy: 28 samples of shape 28 (the first axis counts samples), wanted 1x28x28"
     );
+    let colour = Samples::new("a.png", &[3, 28, 28], SampleValues::Pixels(vec![0; 2352])).unwrap();
+    assert_eq!(
+        colour.features(&[1, 28, 28], UNIT).unwrap_err().to_string(),
+        "a.png: 1 image in colour (3x28x28), wanted 1x28x28 in grey: convert them, or save them as greyscale"
+    );
+    let other = colour.features(&[1, 27, 27], UNIT).unwrap_err().problem;
+    assert!(matches!(other, SamplesProblem::ShapeMismatch { .. }), "{other}");
     // A wanted shape whose product does not fit is no match, and no overflow.
     assert!(samples.features(&[usize::MAX, 3], UNIT).is_err());
 }
@@ -397,7 +413,7 @@ fn samples_in_memory_are_checked() {
     assert!(matches!(new(&[2, 0], three()), SamplesProblem::NoValues { .. }));
     assert!(matches!(new(&[2], SampleValues::Doubles(vec![])), SamplesProblem::NoValues { .. }));
     let nan = SampleValues::Doubles(vec![0.0, f64::NAN]);
-    assert!(matches!(new(&[2], nan), SamplesProblem::NotFinite { sample: 0, element: 1 }));
+    assert_eq!(new(&[2], nan).to_string(), "sample 0, value 1 is NaN, wanted a finite number");
     assert!(matches!(new(&[usize::MAX, 2], three()), SamplesProblem::TooLarge { .. }));
 }
 

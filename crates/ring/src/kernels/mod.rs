@@ -47,6 +47,9 @@ pub trait Kernel: Sync + Debug {
     fn dot(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]);
     /// `out = sum a_i * w_i` for integers `|a_i| < 2^49`, not necessarily residues of `q`, and canonical `w_i`.
     fn combine(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]);
+    /// `out = sum a_i * r_i`, rounded to the nearest integer (ties to even). Every product and every sum, in the order of
+    /// the terms and from 0, is rounded to `f64`, so that all kernels make the same integers. The sum is below `2^50`.
+    fn round_sum(&self, out: &mut [f64], terms: &[(&[f64], f64)]);
     /// `out` = canonical residue of integers `|a| < 2^49`.
     fn reduce(&self, q: Modulus, out: &mut [f64], a: &[f64]);
 
@@ -54,6 +57,22 @@ pub trait Kernel: Sync + Debug {
     fn ntt_forward(&self, table: &NttTable, a: &mut [f64]);
     /// Evaluations to coefficients, in place: the inverse of [`ntt_forward`](Self::ntt_forward).
     fn ntt_inverse(&self, table: &NttTable, a: &mut [f64]);
+    /// [`ntt_inverse`](Self::ntt_inverse) times a canonical `w`.
+    fn ntt_inverse_scaled(&self, table: &NttTable, a: &mut [f64], w: f64) {
+        self.ntt_inverse(table, a);
+        self.mul_scalar(table.modulus(), a, w);
+    }
+    /// [`combine`](Self::combine), then [`ntt_forward`](Self::ntt_forward). The last term is `correction`, whose integers
+    /// are at most the number of the other terms in absolute value.
+    fn combine_forward(
+        &self,
+        table: &NttTable,
+        out: &mut [f64],
+        terms: &[(&[f64], f64)],
+        correction: Option<(&[f64], f64)>,
+    ) {
+        combine_then_transform(self, table, out, terms, correction);
+    }
     /// `out` = the image of the evaluations `a`: `out[j] = a[automorphism.source(j)]`. Both have the length of its degree.
     fn permute(&self, automorphism: &Automorphism, out: &mut [f64], a: &[f64]);
 
@@ -72,6 +91,19 @@ pub trait Kernel: Sync + Debug {
     /// Samples by inversion: `out[i]` is the number of `bounds` that `words[i] >> 1` reaches, negative if the lowest bit of
     /// `words[i]` is set. `bounds` are positive. Constant time in `words`.
     fn invert_cumulative(&self, bounds: &[i64], words: &[u64], out: &mut [f64]);
+}
+
+/// [`Kernel::combine_forward`] in its two steps.
+fn combine_then_transform(
+    kernel: &(impl Kernel + ?Sized),
+    table: &NttTable,
+    out: &mut [f64],
+    terms: &[(&[f64], f64)],
+    correction: Option<(&[f64], f64)>,
+) {
+    let all: Vec<(&[f64], f64)> = terms.iter().copied().chain(correction).collect();
+    kernel.combine(table.modulus(), out, &all);
+    kernel.ntt_forward(table, out);
 }
 
 /// The kernels which this processor runs, the portable one first, the fastest last.

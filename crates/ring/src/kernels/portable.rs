@@ -97,6 +97,15 @@ impl Kernel for Portable {
         }
     }
 
+    fn round_sum(&self, out: &mut [f64], terms: &[(&[f64], f64)]) {
+        out.fill(0.0);
+        for (a, r) in terms {
+            assert_eq!(out.len(), a.len());
+            out.iter_mut().zip(*a).for_each(|(out, a)| *out += a * r);
+        }
+        out.iter_mut().for_each(|out| *out = out.round_ties_even());
+    }
+
     fn reduce(&self, q: Modulus, out: &mut [f64], a: &[f64]) {
         assert_eq!(out.len(), a.len());
         for (out, a) in out.iter_mut().zip(a) {

@@ -317,6 +317,87 @@ fn transforms_of_all_sizes_agree_and_invert() {
     }
 }
 
+/// Transforms merged with what comes before or after them, from the largest integers at every degree.
+#[test]
+fn merged_transforms_are_those_of_their_parts() {
+    let largest = ((1i64 << 49) - 1) as f64;
+    for q in moduli().into_iter().filter(|q| q.value() % (1 << 19) == 1) {
+        let half = q.center(q.value() / 2);
+        for (log, ring) in (4..=13).flat_map(|log| [(log, Ring::Standard), (log, Ring::ConjugateInvariant)]) {
+            let n = 1 << log;
+            let table = NttTable::new(q, n, ring).unwrap();
+            let small = noise(q, n, 5);
+            let mixed: Vec<f64> =
+                small.iter().enumerate().map(|(i, x)| [largest, -largest, *x, 0.0][(i ^ i >> 3) % 4]).collect();
+            let sources = [vec![largest; n], vec![-largest; n], mixed];
+            let weights = [half, -half, small[1]];
+            for terms in 1..=5 {
+                let of = |shift: usize| -> Vec<(&[f64], f64)> {
+                    (0..terms).map(|t| (&*sources[(t + shift) % 3], weights[(t * shift) % 3])).collect()
+                };
+                let signs: Vec<f64> = (0..n).map(|i| [1.0, -1.0, 0.0][i % 3] * terms as f64).collect();
+                for (terms, correction) in [
+                    (of(0), Some((&*signs, half))),
+                    (of(0), Some((&*signs, -half))),
+                    (of(1), Some((&*signs, half))),
+                    (of(2), None),
+                    (vec![(&*sources[2], 1.0)], None),
+                ] {
+                    let mut results = available().into_iter().map(|kernel| {
+                        let mut out = vec![0.5; n];
+                        kernel.combine_forward(&table, &mut out, &terms, correction);
+                        out
+                    });
+                    let mut parts = vec![0.0; n];
+                    let all: Vec<(&[f64], f64)> = terms.iter().copied().chain(correction).collect();
+                    available()[0].combine(q, &mut parts, &all);
+                    available()[0].ntt_forward(&table, &mut parts);
+                    assert!(results.all(|result| result == parts), "{q:?} 2^{log} {ring}, {} terms", all.len());
+                }
+            }
+            for w in [half, -half, 1.0] {
+                for kernel in available() {
+                    let (mut merged, mut parts) = (small.clone(), small.clone());
+                    kernel.ntt_inverse_scaled(&table, &mut merged, w);
+                    available()[0].ntt_inverse(&table, &mut parts);
+                    available()[0].mul_scalar(q, &mut parts, w);
+                    assert!(merged == parts, "{} 2^{log} {ring}", kernel.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_are_rounded_in_the_order_of_their_terms() {
+    for length in [0, 1, 3, 4, 17, 64] {
+        let source = |seed: u64| -> Vec<f64> {
+            let word = |i: u64| (i + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64 >> 15;
+            (0..length).map(|i| word(i) as f64).collect()
+        };
+        for terms in [0, 1, 2, 7] {
+            let sources: Vec<Vec<f64>> = (0..terms).map(source).collect();
+            // Halves, so that there are ties; and what no binary fraction is.
+            let factors: Vec<f64> =
+                (0..terms).map(|t| [1.5 / 2f64.powi(48), 0.5f64.powi(48) / 3.0][t as usize % 2]).collect();
+            let pairs: Vec<(&[f64], f64)> = sources.iter().map(|a| &**a).zip(factors.iter().copied()).collect();
+            for kernel in available() {
+                let mut out = vec![9.0; length as usize];
+                kernel.round_sum(&mut out, &pairs);
+                for (i, found) in out.iter().enumerate() {
+                    let sum = pairs.iter().fold(0.0, |sum, (a, r)| sum + a[i] * r);
+                    assert_eq!(*found, sum.round_ties_even(), "{}", kernel.name());
+                }
+            }
+        }
+    }
+    for kernel in available() {
+        let mut out = [0.0; 4];
+        kernel.round_sum(&mut out, &[(&[1.0, 3.0, -5.0, 7.0], 0.5)]);
+        assert_eq!(out, [0.0, 2.0, -2.0, 4.0], "{}", kernel.name());
+    }
+}
+
 #[test]
 fn transforms_turn_ring_products_into_pointwise_ones() {
     let q = moduli().pop().unwrap();

@@ -14,7 +14,7 @@ mod matrix;
 mod ntt;
 mod random;
 
-use super::{Kernel, portable::Portable};
+use super::{Kernel, combine_then_transform, portable::Portable};
 use crate::linear::MatrixScratch;
 use crate::{Automorphism, IntegerMatrix, Modulus, NttTable};
 
@@ -76,6 +76,9 @@ impl Kernel for Avx2 {
     fn combine(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]) {
         with_avx2!(self, combine(q, out, terms));
     }
+    fn round_sum(&self, out: &mut [f64], terms: &[(&[f64], f64)]) {
+        with_avx2!(self, round_sum(out, terms));
+    }
     fn reduce(&self, q: Modulus, out: &mut [f64], a: &[f64]) {
         with_avx2!(self, reduce(q, out, a));
     }
@@ -90,6 +93,32 @@ impl Kernel for Avx2 {
             return Portable.ntt_inverse(table, a);
         }
         with_avx2!(self, ntt::ntt_inverse(table, a));
+    }
+    fn ntt_inverse_scaled(&self, table: &NttTable, a: &mut [f64], w: f64) {
+        if table.degree() < MIN_DEGREE {
+            return Portable.ntt_inverse_scaled(table, a, w);
+        }
+        with_avx2!(self, ntt::ntt_inverse_scaled(table, a, w));
+    }
+    fn combine_forward(
+        &self,
+        table: &NttTable,
+        out: &mut [f64],
+        terms: &[(&[f64], f64)],
+        correction: Option<(&[f64], f64)>,
+    ) {
+        match (terms, correction) {
+            ([(a, 1.0)], None) if table.degree() >= ntt::MIN_FUSED => {
+                with_avx2!(self, ntt::reduce_forward(table, out, a));
+            }
+            ([a, b], Some(correction)) if table.degree() >= ntt::MIN_FUSED => {
+                with_avx2!(self, ntt::combine_forward(table, out, [*a, *b], correction));
+            }
+            ([a, b, c], Some(correction)) if table.degree() >= ntt::MIN_FUSED => {
+                with_avx2!(self, ntt::combine_forward(table, out, [*a, *b, *c], correction));
+            }
+            _ => combine_then_transform(self, table, out, terms, correction),
+        }
     }
     fn permute(&self, automorphism: &Automorphism, out: &mut [f64], a: &[f64]) {
         with_avx2!(self, permute(automorphism, out, a));
@@ -324,13 +353,15 @@ impl Sum {
         Self { high, low: _mm256_add_pd(self.low, rest) }
     }
 
-    /// A value congruent to the sum, at most `p/2 + 2`.
+    /// A value congruent to the sum, at most 1.26.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn reduce(self, c: Prime) -> Vector {
-        // |high / p| < 2^51 + 2^52 / p, so that `partial` leaves less than 1.5; with `low` that is below 2^53.
+        // The sum is at most 2^51 p, so that its quotient is off by 1/2 and three roundings: 1.25. `high - q p` is what is
+        // left less `low`, below 2^53.
         let high = _mm256_sub_pd(self.high, sum_origin());
-        partial(c, _mm256_add_pd(partial(c, high), self.low))
+        let quotient = rint(_mm256_mul_pd(_mm256_add_pd(high, self.low), c.reciprocal));
+        _mm256_add_pd(_mm256_fnmadd_pd(quotient, c.p, high), self.low)
     }
 }
 
@@ -403,6 +434,19 @@ fn combine(q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]) {
         let w = _mm256_set1_pd(*w);
         // |a w / p| <= 2^48, so the error of the quotient is below 0.1 and the product at most 0.6, whatever the prime.
         map(rest, [&a[whole..]], |sum, [a]| partial(c, _mm256_add_pd(sum, product(c, a, w))));
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn round_sum(out: &mut [f64], terms: &[(&[f64], f64)]) {
+    out.fill(0.0);
+    for (place, (a, r)) in terms.iter().enumerate() {
+        let r = _mm256_set1_pd(*r);
+        if place + 1 < terms.len() {
+            map(out, [a], |sum, [a]| _mm256_add_pd(sum, _mm256_mul_pd(a, r)));
+        } else {
+            map(out, [a], |sum, [a]| rint(_mm256_add_pd(sum, _mm256_mul_pd(a, r))));
+        }
     }
 }
 

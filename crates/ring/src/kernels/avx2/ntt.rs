@@ -9,8 +9,9 @@ use super::{Factor, Prime, Vector, canonical, factor, load, partial, prime, prod
 use crate::ntt::LeafRoots;
 use crate::{NttTable, Ring};
 use core::arch::x86_64::{
-    _mm_loadu_pd, _mm256_add_pd, _mm256_castpd128_pd256, _mm256_insertf128_pd, _mm256_loadu_pd, _mm256_permute2f128_pd,
-    _mm256_permute4x64_pd, _mm256_set1_pd, _mm256_storeu_pd, _mm256_sub_pd, _mm256_unpackhi_pd, _mm256_unpacklo_pd,
+    _mm_loadu_pd, _mm256_add_pd, _mm256_castpd128_pd256, _mm256_fmadd_pd, _mm256_insertf128_pd, _mm256_loadu_pd,
+    _mm256_permute2f128_pd, _mm256_permute4x64_pd, _mm256_set1_pd, _mm256_storeu_pd, _mm256_sub_pd, _mm256_unpackhi_pd,
+    _mm256_unpacklo_pd,
 };
 
 /// Blocks of this many coefficients (16 KiB) are transformed pass by pass; larger ones by recursion.
@@ -137,19 +138,60 @@ fn pipeline_3(
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn ntt_forward(table: &NttTable, a: &mut [f64]) {
     assert_eq!(a.len(), table.degree());
-    let forward = Forward { c: prime(table.modulus()), roots: table.roots(), leaves: table.leaf_roots() };
+    let forward = Forward::new(table);
     let log = a.len().trailing_zeros();
+    let data = Data(a.as_mut_ptr());
     // SAFETY: the root block is the whole slice, as long as the table's degree; its two children halve it.
     unsafe {
         match table.ring() {
-            Ring::Standard => forward.block(Data(a.as_mut_ptr()), 1, log, 0.5),
+            Ring::Standard => forward.block(data, 1, log, 0.5),
             Ring::ConjugateInvariant => {
-                fold(table, a);
-                let data = Data(a.as_mut_ptr());
-                forward.block(data, 2, log - 1, FOLD_BOUND);
-                forward.block(data.offset(a.len() / 2), 3, log - 1, FOLD_BOUND);
+                fold(table, data, |at| data.load(at));
+                forward.halves(data, log, 0.5);
             }
         }
+    }
+}
+
+/// Smallest degree whose first pass can read something else than what it writes.
+pub(super) const MIN_FUSED: usize = 2 << CACHED_LOG;
+
+/// The transform of the residues of integers `|a| < 2^49`.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn reduce_forward(table: &NttTable, out: &mut [f64], a: &[f64]) {
+    assert_eq!(a.len(), table.degree());
+    let (c, a) = (prime(table.modulus()), Data(a.as_ptr().cast_mut()));
+    // SAFETY: the slice has the degree's length, and is only read. What a reduction leaves of 2^49 is at most p/2 + 1/8.
+    unsafe { Forward::new(table).read_from(table, out, 0.6, |at| partial(c, a.load(at))) };
+}
+
+/// The transform of a sum of a few products and a small correction, as [`Kernel::combine_forward`] defines it.
+///
+/// A product is at most 0.6, whatever the prime, as in [`combine`](super::combine), and the correction an exact product of
+/// at most `K/2`: the sum is at most 3.3.
+///
+/// [`Kernel::combine_forward`]: crate::Kernel::combine_forward
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn combine_forward<const K: usize>(
+    table: &NttTable,
+    out: &mut [f64],
+    terms: [(&[f64], f64); K],
+    (correction, weight): (&[f64], f64),
+) {
+    const { assert!(K <= 3) };
+    let slices = terms.iter().map(|(a, _)| a).chain([&correction]);
+    assert!(slices.into_iter().all(|a| a.len() == table.degree()), "slices of different lengths");
+    let c = prime(table.modulus());
+    let terms = terms.map(|(a, w)| (Data(a.as_ptr().cast_mut()), factor(c, _mm256_set1_pd(w))));
+    let (correction, weight) = (Data(correction.as_ptr().cast_mut()), _mm256_set1_pd(weight));
+    let bound = 1.1 * K as f64;
+    // SAFETY: all slices have the degree's length, and these are only read.
+    unsafe {
+        Forward::new(table).read_from(table, out, bound, |at| {
+            let products = terms.map(|(a, w)| product_by(c, a.load(at), w));
+            let sum = products[1..].iter().fold(products[0], |sum, product| _mm256_add_pd(sum, *product));
+            _mm256_fmadd_pd(correction.load(at), weight, sum)
+        });
     }
 }
 
@@ -164,7 +206,54 @@ fn radix_log(log: u32) -> u32 {
     if log > CACHED_LOG || (log - LEAF_LOG).is_multiple_of(2) { 2 } else { 1 }
 }
 
-impl Forward<'_> {
+impl<'a> Forward<'a> {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn new(table: &'a NttTable) -> Self {
+        Self { c: prime(table.modulus()), roots: table.roots(), leaves: table.leaf_roots() }
+    }
+
+    /// Transforms coefficients that `read` hands out, at most `bound`, four at a position below the degree, into `out`.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn read_from(&self, table: &NttTable, out: &mut [f64], bound: f64, read: impl Fn(usize) -> Vector) {
+        assert!(out.len() == table.degree() && out.len() >= MIN_FUSED);
+        let (data, log) = (Data(out.as_mut_ptr()), out.len().trailing_zeros());
+        debug_assert!(grow(grow(bound)) <= MAX_BOUND);
+        // SAFETY: as in `ntt_forward`; the four children of the root quarter it.
+        unsafe {
+            match table.ring() {
+                Ring::Standard => {
+                    let quarter = 1 << (log - 2);
+                    let (w, left, right) = (self.root(1), self.root(2), self.root(3));
+                    pipeline_3(
+                        quarter / 4,
+                        |i| core::array::from_fn(|r| read(4 * i + r * quarter)),
+                        |_, x| self.first(x, w),
+                        |i, u| data.store_row(4 * i, quarter, self.second::<false>(u, left, right)),
+                    );
+                    for child in 0..4 {
+                        self.block(data.offset(child * quarter), 4 + child, log - 2, grow(grow(bound)));
+                    }
+                }
+                Ring::ConjugateInvariant => {
+                    fold(table, data, read);
+                    self.halves(data, log, bound);
+                }
+            }
+        }
+    }
+
+    /// Transforms what [`fold`] has made of coefficients of at most `bound`.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn halves(&self, data: Data, log: u32, bound: f64) {
+        // SAFETY: the two children halve the root block.
+        unsafe {
+            self.block(data, 2, log - 1, grow(grow(bound)));
+            self.block(data.offset(1 << (log - 1)), 3, log - 1, grow(grow(bound)));
+        }
+    }
+
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn root(&self, node: usize) -> Factor {
@@ -325,6 +414,19 @@ fn transpose(x: [Vector; 4]) -> [Vector; 4] {
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn ntt_inverse(table: &NttTable, a: &mut [f64]) {
+    inverse(table, a, table.inverse_scales());
+}
+
+/// The scaling by `w` is merged with that by `1/N`.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn ntt_inverse_scaled(table: &NttTable, a: &mut [f64], w: f64) {
+    let q = table.modulus();
+    inverse(table, a, table.inverse_scales().map(|scale| q.center(q.mul(q.lift(scale), q.lift(w)))));
+}
+
+/// The inverse transform with scales in place of the table's [`inverse_scales`](NttTable::inverse_scales).
+#[target_feature(enable = "avx2,fma")]
+fn inverse(table: &NttTable, a: &mut [f64], scales: [f64; 2]) {
     assert_eq!(a.len(), table.degree());
     let c = prime(table.modulus());
     let inverse = Inverse { c, roots: table.inverse_roots(), leaves: table.inverse_leaf_roots() };
@@ -334,12 +436,12 @@ pub(super) fn ntt_inverse(table: &NttTable, a: &mut [f64]) {
         match table.ring() {
             Ring::Standard => {
                 inverse.children(data, 1, log, 2);
-                let [scale, root_scale] = table.inverse_scales().map(|w| factor(c, _mm256_set1_pd(w)));
+                let [scale, root_scale] = scales.map(|w| factor(c, _mm256_set1_pd(w)));
                 inverse.last_pass(data, log, scale, root_scale);
             }
             Ring::ConjugateInvariant => {
                 inverse.children(data, 1, log, 1);
-                unfold(table, a);
+                unfold(table, a, scales);
             }
         }
     }
@@ -525,17 +627,17 @@ type Quad = [Vector; 4];
 
 /// Applies `step` to the coefficients `j`, `N/2 - j`, `N/2 + j` and `N - j` for every `j` in `1..=N/4`, and for `j = 0`
 /// with zero for the coefficient `N` that does not exist. Of two results for one coefficient the later in this list counts
-/// (they are equal, except those of `N/2` for `j = 0`).
+/// (they are equal, except those of `N/2` for `j = 0`). `read` hands out four coefficients at a position, results go to
+/// the `n` places of `out`; `read` may read them, because a coefficient is read before its place is written.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn map_quads(a: &mut [f64], step: impl Fn(Quad) -> Quad) {
-    let n = a.len();
-    let edges = |a: &mut [f64], first: usize, count: usize| {
+unsafe fn map_quads(out: Data, n: usize, read: impl Fn(usize) -> Vector, step: impl Fn(Quad) -> Quad) {
+    let edges = |first: usize, count: usize| {
         let places = |j: usize| [j, n / 2 - j, n / 2 + j, n - j];
         let mut lanes = [[0.0; 4]; 4];
         for lane in 0..count {
             for (row, place) in lanes.iter_mut().zip(places(first + lane)) {
-                row[lane] = if place < n { a[place] } else { 0.0 };
+                row[lane] = if place < n { self::lanes(read(place / 4 * 4))[place % 4] } else { 0.0 };
             }
         }
         let result = step([load(&lanes[0], 0), load(&lanes[1], 0), load(&lanes[2], 0), load(&lanes[3], 0)]);
@@ -545,52 +647,58 @@ fn map_quads(a: &mut [f64], step: impl Fn(Quad) -> Quad) {
         for lane in 0..count {
             for (row, place) in lanes.iter().zip(places(first + lane)) {
                 if place < n {
-                    a[place] = row[lane];
+                    // SAFETY: there are `n` places.
+                    unsafe { *out.0.add(place) = row[lane] };
                 }
             }
         }
     };
-    edges(a, 0, 4);
-    edges(a, n / 4, 1);
+    edges(0, 4);
+    edges(n / 4, 1);
     for j in (4..n / 4).step_by(4) {
         let places = [j, n / 2 - j - 3, n / 2 + j, n - j - 3];
-        let x = [load(a, places[0]), reverse(load(a, places[1])), load(a, places[2]), reverse(load(a, places[3]))];
-        let [y0, y1, y2, y3] = step(x);
-        store(a, places[0], y0);
-        store(a, places[1], reverse(y1));
-        store(a, places[2], y2);
-        store(a, places[3], reverse(y3));
+        let [y0, y1, y2, y3] =
+            step([read(places[0]), reverse(read(places[1])), read(places[2]), reverse(read(places[3]))]);
+        // SAFETY: the last place is below `n - 4`.
+        unsafe {
+            out.store(places[0], y0);
+            out.store(places[1], reverse(y1));
+            out.store(places[2], y2);
+            out.store(places[3], reverse(y3));
+        }
     }
 }
 
-/// The fold of the conjugate-invariant ring and the first level. Canonical in, at most [`FOLD_BOUND`] out.
+/// The fold of the conjugate-invariant ring and the first level, of coefficients of at most `B` that `read` hands out. The
+/// results are at most `f(f(B))`, as if the fold were a level.
 ///
 /// With `i` the fourth root of unity, `b_j = a_j - i a_(N-j)` and `b_(N-j) = -i (a_j + i a_(N-j))`: one product gives
 /// both but for the factor `-i`, which the first level's root `w` takes over. That level pairs `b_j` with
 /// `b_(N/2+j)`, and `b_(N/2-j)` with `b_(N-j)`.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
-fn fold(table: &NttTable, a: &mut [f64]) {
+unsafe fn fold(table: &NttTable, out: Data, read: impl Fn(usize) -> Vector) {
     let c = prime(table.modulus());
     let (i, w) = (_mm256_set1_pd(table.fold()), _mm256_set1_pd(table.fold_root()));
-    map_quads(a, |[x, half_less, half_more, last]| {
-        let (near, far) = (product(c, last, i), product(c, half_more, i));
-        let y = product(c, _mm256_add_pd(half_less, far), w);
-        let z = product(c, _mm256_add_pd(x, near), w);
-        let (b, b_half) = (_mm256_sub_pd(x, near), _mm256_sub_pd(half_less, far));
-        [_mm256_add_pd(b, y), _mm256_add_pd(b_half, z), _mm256_sub_pd(b, y), _mm256_sub_pd(b_half, z)]
-    });
+    // SAFETY: the caller provides as many places as the table's degree.
+    unsafe {
+        map_quads(out, table.degree(), read, |[x, half_less, half_more, last]| {
+            let (near, far) = (product(c, last, i), product(c, half_more, i));
+            let y = product(c, _mm256_add_pd(half_less, far), w);
+            let z = product(c, _mm256_add_pd(x, near), w);
+            let (b, b_half) = (_mm256_sub_pd(x, near), _mm256_sub_pd(half_less, far));
+            [_mm256_add_pd(b, y), _mm256_add_pd(b_half, z), _mm256_sub_pd(b, y), _mm256_sub_pd(b_half, z)]
+        });
+    }
 }
-
-/// `0.5 -> 1.1` by the fold, `-> 1.81` by the level.
-const FOLD_BOUND: f64 = 1.81;
 
 /// The last level of the inverse transform, the unfolding and the scaling: the inverse of [`fold`]. `|x| <= 2` in,
 /// canonical out.
 #[target_feature(enable = "avx2,fma")]
-fn unfold(table: &NttTable, a: &mut [f64]) {
+fn unfold(table: &NttTable, a: &mut [f64], scales: [f64; 2]) {
     let c = prime(table.modulus());
     let w = _mm256_set1_pd(table.inverse_fold_root());
-    let [scale, fold_scale] = table.inverse_scales().map(|w| _mm256_set1_pd(w));
+    let [scale, fold_scale] = scales.map(|w| _mm256_set1_pd(w));
     let n = a.len();
     let (first, middle) = (_mm256_set1_pd(a[0]), _mm256_set1_pd(a[n / 2]));
     // Sums and differences are at most 4, their products with w at most 1.25; 5.25 times a scale is at most 1.5.
@@ -600,28 +708,36 @@ fn unfold(table: &NttTable, a: &mut [f64]) {
             partial(c, product(c, _mm256_sub_pd(sum, difference), fold_scale)),
         )
     };
-    map_quads(a, |[x, half_less, half_more, last]| {
-        let y = product(c, _mm256_sub_pd(x, half_more), w);
-        let z = product(c, _mm256_sub_pd(half_less, last), w);
-        let (a_j, a_last) = split(_mm256_add_pd(x, half_more), z);
-        let (a_half_less, a_half_more) = split(_mm256_add_pd(half_less, last), y);
-        [a_j, a_half_less, a_half_more, a_last]
-    });
+    let data = Data(a.as_mut_ptr());
+    // SAFETY: there are as many places as the slice has, and positions are below that.
+    unsafe {
+        map_quads(
+            data,
+            n,
+            |at| data.load(at),
+            |[x, half_less, half_more, last]| {
+                let y = product(c, _mm256_sub_pd(x, half_more), w);
+                let z = product(c, _mm256_sub_pd(half_less, last), w);
+                let (a_j, a_last) = split(_mm256_add_pd(x, half_more), z);
+                let (a_half_less, a_half_more) = split(_mm256_add_pd(half_less, last), y);
+                [a_j, a_half_less, a_half_more, a_last]
+            },
+        );
+    }
     // b_0 = a_0 is not folded; b_(N/2) = (1 - i) a_(N/2), so that a_(N/2) = (1 + i) b_(N/2) / 2.
     let sum = product(c, _mm256_add_pd(first, middle), scale);
     let difference = product(c, _mm256_sub_pd(first, middle), w);
     let half = _mm256_sub_pd(product(c, difference, scale), product(c, difference, fold_scale));
-    a[0] = lane(canonical(c, _mm256_add_pd(sum, sum)));
-    a[n / 2] = lane(partial(c, half));
+    a[0] = lanes(canonical(c, _mm256_add_pd(sum, sum)))[0];
+    a[n / 2] = lanes(partial(c, half))[0];
 }
 
-/// The first lane.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn lane(x: Vector) -> f64 {
+fn lanes(x: Vector) -> [f64; 4] {
     let mut lanes = [0.0; 4];
     store(&mut lanes, 0, x);
-    lanes[0]
+    lanes
 }
 
 #[inline]

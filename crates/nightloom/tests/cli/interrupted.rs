@@ -1,0 +1,69 @@
+//! Commands that are killed leave no part of a file.
+
+#![cfg(target_os = "linux")]
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::folder::{Folder, idx};
+
+/// Waits until the command has a file in its folder that nothing lists; `false` if it has made a listed one instead.
+fn writes_unlisted(folder: &Folder, child: &mut Child) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let descriptors = format!("/proc/{}/fd", child.id());
+    let place = folder.path("").canonicalize().unwrap();
+    while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
+        // The process may close what is being looked at.
+        let links = std::fs::read_dir(&descriptors).into_iter().flatten().flatten();
+        let mut targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+        if targets.any(|target| target.starts_with(&place) && target.to_string_lossy().ends_with("(deleted)")) {
+            return true;
+        }
+        if folder.names().iter().any(|name| name.ends_with(".partial")) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the command ended, or waited, before it was interrupted");
+}
+
+#[test]
+fn a_signal_leaves_what_was_there_and_nothing_else() {
+    let folder = Folder::with_keys();
+    std::fs::write(folder.path("images.idx"), idx(10_000)).unwrap();
+    std::fs::write(folder.path("old"), "before").unwrap();
+    let before = folder.names();
+    for (signal, output) in [("KILL", "new"), ("INT", "new"), ("TERM", "new"), ("KILL", "old --force")] {
+        let arguments = format!("encrypt e2dm.client images.idx --key keys/secret.key -o {output}");
+        let mut child = folder.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if !writes_unlisted(&folder, &mut child) {
+            println!("skipped: {} has no files without names", folder.path("").display());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return;
+        }
+        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(folder.names(), before, "{signal}");
+        assert_eq!(std::fs::read(folder.path("old")).unwrap(), b"before");
+    }
+}
+
+#[test]
+fn keys_come_all_together_or_not_at_all() {
+    let folder = Folder::with_keys();
+    for existing in ["secret.key", "public.key", "evaluation.keys"] {
+        let keys = folder.path(&format!("keys-{existing}"));
+        std::fs::create_dir(&keys).unwrap();
+        std::fs::write(keys.join(existing), "before").unwrap();
+        let told = folder.fail(&format!("keygen e2dm.client -o keys-{existing}"));
+        assert!(told.contains(existing) && !told.contains("--force"), "{told}");
+        assert_eq!(std::fs::read_dir(&keys).unwrap().count(), 1);
+        assert_eq!(std::fs::read(keys.join(existing)).unwrap(), b"before");
+    }
+    // A command that fails later leaves no folder either.
+    let mut command = folder.command("keygen e2dm.client -o a/b");
+    assert!(!command.env("NIGHTLOOM_KERNEL", "abacus").status().unwrap().success());
+    assert!(!folder.path("a").exists());
+}
