@@ -13,10 +13,16 @@ use crate::{RandomError, system_rng};
 pub const CRYPTONETS_ONNX: &[u8] = include_bytes!("../assets/cryptonets.onnx");
 /// The E2DM network (also of the Julia demonstration and TenSEAL's tutorial), trained by this project.
 pub const E2DM_ONNX: &[u8] = include_bytes!("../assets/e2dm.onnx");
+const LOLA_ONNX: &[u8] = include_bytes!("../assets/lola.onnx");
+const LOLA_SMALL_ONNX: &[u8] = include_bytes!("../assets/lola-small.onnx");
+const MLP_ONNX: &[u8] = include_bytes!("../assets/mlp.onnx");
 const IMAGES: &[u8] = include_bytes!("../assets/mnist-t10k-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../assets/mnist-t10k-labels-idx1-ubyte.gz");
 const CRYPTONETS_LOGITS: &[u8] = include_bytes!("../assets/cryptonets.reference.npz");
 const E2DM_LOGITS: &[u8] = include_bytes!("../assets/e2dm.reference.npz");
+const LOLA_LOGITS: &[u8] = include_bytes!("../assets/lola.reference.npz");
+const LOLA_SMALL_LOGITS: &[u8] = include_bytes!("../assets/lola-small.reference.npz");
+const MLP_LOGITS: &[u8] = include_bytes!("../assets/mlp.reference.npz");
 
 /// A model that the program carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,12 @@ pub enum Model {
     CryptoNets,
     /// The network of E2DM (Jiang et al., CCS 2018).
     E2dm,
+    /// LoLA-MNIST as Orion has it: a convolution of 2 x 2, and two dense layers.
+    Lola,
+    /// LoLa-Small (Brutzkus et al., ICML 2019): a convolution and one dense layer.
+    LolaSmall,
+    /// Three dense layers of 128, 128 and 10.
+    Mlp,
 }
 
 impl Model {
@@ -33,6 +45,9 @@ impl Model {
         match self {
             Self::CryptoNets => "cryptonets",
             Self::E2dm => "e2dm",
+            Self::Lola => "lola",
+            Self::LolaSmall => "lola-small",
+            Self::Mlp => "mlp",
         }
     }
 
@@ -41,6 +56,9 @@ impl Model {
         match self {
             Self::CryptoNets => CRYPTONETS_ONNX,
             Self::E2dm => E2DM_ONNX,
+            Self::Lola => LOLA_ONNX,
+            Self::LolaSmall => LOLA_SMALL_ONNX,
+            Self::Mlp => MLP_ONNX,
         }
     }
 
@@ -52,6 +70,9 @@ impl Model {
         let bytes = match self {
             Self::CryptoNets => CRYPTONETS_LOGITS,
             Self::E2dm => E2DM_LOGITS,
+            Self::Lola => LOLA_LOGITS,
+            Self::LolaSmall => LOLA_SMALL_LOGITS,
+            Self::Mlp => MLP_LOGITS,
         };
         crate::samples::decode(bytes, "embedded reference logits")
     }
@@ -229,6 +250,9 @@ impl Demonstration {
             model: match self.model {
                 Model::CryptoNets => "CryptoNets".to_owned(),
                 Model::E2dm => "E2DM".to_owned(),
+                Model::Lola => "LoLA-MNIST".to_owned(),
+                Model::LolaSmall => "LoLa-Small".to_owned(),
+                Model::Mlp => "MLP 784-128-128-10".to_owned(),
             },
             dataset: "MNIST test images".to_owned(),
             tone: Tone::Ink,

@@ -24,9 +24,10 @@ pub use parts::MAX_PARTS;
 ///
 /// # Errors
 /// Every problem found, each with the node that has it. Bytes that are no ONNX model at all give one diagnostic without
-/// a node. No input panics or allocates more than a constant times its size and [`MAX_ELEMENTS`].
+/// a node. No input panics, or allocates more than a constant times its size, [`MAX_ELEMENTS`] and [`MAX_ACTIVATIONS`].
 ///
 /// [`MAX_ELEMENTS`]: crate::graph::MAX_ELEMENTS
+/// [`MAX_ACTIVATIONS`]: crate::graph::MAX_ACTIVATIONS
 pub fn import(bytes: &[u8]) -> Result<Graph, Diagnostics> {
     let checked = gate::check(bytes)?;
     if checked.identity {

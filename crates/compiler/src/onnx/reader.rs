@@ -74,8 +74,8 @@ fn forward(
     if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
 }
 
-/// Infers the results of one node. Returns how many elements they have, `so_far` included: those of the constants before,
-/// if the results are constants too.
+/// Infers the results of one node. Returns how many elements they have, `so_far` included: those of the constants
+/// before, if the results are constants too.
 fn step(model: &mut InferenceModel, id: usize, op: &str, batch: &Symbol, mut so_far: usize) -> Result<usize, Problem> {
     let too_large = |found| Err(Problem::TooLarge { found, limit: MAX_ELEMENTS });
     let facts = |facts: TVec<&InferenceFact>| -> TVec<InferenceFact> { facts.into_iter().cloned().collect() };

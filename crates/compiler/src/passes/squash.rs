@@ -25,8 +25,8 @@ const MAX_NAME_BYTES: usize = 256;
 /// Merges the affine parts of a graph.
 ///
 /// # Errors
-/// [`Problem::MatrixTooLarge`] beyond [`MAX_NONZEROS`], [`Problem::MergingTooLong`] beyond [`MAX_MULTIPLICATIONS`], each
-/// with the node that goes too far; [`Problem::ConstantResult`] if nothing of the input reaches the
+/// [`Problem::MatrixTooLarge`] beyond [`MAX_NONZEROS`], [`Problem::MergingTooLong`] beyond [`MAX_MULTIPLICATIONS`],
+/// each with the node that goes too far; [`Problem::ConstantResult`] if nothing of the input reaches the
 /// output or a factor.
 pub fn squash(graph: &Graph) -> Result<Network, Diagnostics> {
     squash_within(graph, Limits { nonzeros: MAX_NONZEROS, multiplications: MAX_MULTIPLICATIONS })

@@ -48,6 +48,12 @@ enum Network {
     Cryptonets,
     /// The network of E2DM and of TenSEAL's tutorial
     E2dm,
+    /// LoLA-MNIST as Orion has it
+    Lola,
+    /// LoLa-Small
+    LolaSmall,
+    /// Dense layers 784-128-128-10
+    Mlp,
 }
 
 impl From<Network> for Model {
@@ -55,6 +61,9 @@ impl From<Network> for Model {
         match network {
             Network::Cryptonets => Self::CryptoNets,
             Network::E2dm => Self::E2dm,
+            Network::Lola => Self::Lola,
+            Network::LolaSmall => Self::LolaSmall,
+            Network::Mlp => Self::Mlp,
         }
     }
 }
@@ -109,7 +118,9 @@ mod tests {
             let bench = parse(&format!("{name} --threads 2 --json")).unwrap();
             assert_eq!((bench.suite, bench.network, bench.threads.get(), bench.json), (suite, None, 2, true));
         }
-        for (name, network) in [("cryptonets", Network::Cryptonets), ("e2dm", Network::E2dm)] {
+        for (name, network) in
+            [("cryptonets", Network::Cryptonets), ("e2dm", Network::E2dm), ("lola-small", Network::LolaSmall)]
+        {
             assert_eq!(parse(&format!("throughput --network {name}")).unwrap().network, Some(network));
         }
         assert!(parse("throughput --network lenet").is_err() && parse("ring --threads 0").is_err());

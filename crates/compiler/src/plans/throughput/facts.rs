@@ -47,8 +47,8 @@ pub(super) struct Norms {
     pub count: f64,
 }
 
-/// Multiply-accumulates that tracing the noise of one sample's outputs may take, but [`MIN_TRACED`] outputs are traced in
-/// any case.
+/// Multiply-accumulates that tracing the noise of one sample's outputs may take, but [`MIN_TRACED`] outputs are traced
+/// in any case.
 const TRACING_WORK: usize = 1 << 24;
 const MIN_TRACED: usize = 4;
 
@@ -115,8 +115,8 @@ fn larger(a: f64, b: f64) -> f64 {
     if a.total_cmp(&b).is_gt() { a } else { b }
 }
 
-/// The outputs whose noise is traced back: all, or if that would take too long as many as [`TRACING_WORK`] allows, evenly
-/// spread.
+/// The outputs whose noise is traced back: all, or if that would take too long as many as [`TRACING_WORK`] allows,
+/// evenly spread.
 fn traced(program: &Program) -> impl Iterator<Item = usize> {
     let weights = |op: &Op| if let Op::Linear { matrix, .. } = op { matrix.entries() } else { 0 };
     let work = program.ops().iter().zip(program.types()).map(|(op, result)| weights(op) + result.features);
@@ -166,8 +166,8 @@ impl Norms {
     }
 }
 
-/// Samples of all densities: each feature is uniform in the interval with the sample's probability, else at the end of the
-/// interval nearest to zero, as background pixels are. A fixed xorshift sequence: plans must be reproducible.
+/// Samples of all densities: each feature is uniform in the interval with the sample's probability, else at the end of
+/// the interval nearest to zero, as background pixels are. A fixed xorshift sequence: plans must be reproducible.
 pub(in crate::plans) fn pseudo_random_samples(features: usize, input: Interval) -> impl Iterator<Item = Vec<f64>> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut uniform = move || {

@@ -2,9 +2,9 @@
 //!
 //! A product costs one level. Where it is relinearised and rescaled is a choice ([`Placement`]): both are linear, so a
 //! layer with fewer outputs than inputs is cheaper to treat after its matrix than before. Every choice is drawn as a
-//! [`sketch`] and priced, for each degree that the security table allows, the fastest first. Its [`scales`] are then as
-//! large as the modulus allows, where that lowers the error of the output, and the program is [built](build) and its
-//! error bounded.
+//! sketch and priced, for each degree that the security table allows, the fastest first. Its scales are then as large
+//! as the modulus allows, where that lowers the error of the output, and the program is built and its error bounded.
+//! Derivations: docs/notes/throughput.md.
 
 mod build;
 mod facts;

@@ -1,8 +1,8 @@
 //! The scales of a sketch: as large as the modulus allows, where that lowers the error of the output.
 //!
 //! The variables are `log2` of the scales of the input and of every affine stage's result; all others follow. In these
-//! variables the constraints and the logarithm of the error are convex (they are sums of products of powers of scales: a
-//! geometric program), so that a descent by small steps ends near the best there is, wherever it begins.
+//! variables the constraints and the logarithm of the error are convex (they are sums of products of powers of scales:
+//! a geometric program), so that a descent by small steps ends near the best there is, wherever it begins.
 
 use std::collections::BTreeSet;
 
