@@ -8,8 +8,8 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use nightloom_he::wire::{self as scheme, newest_version};
 use nightloom_he::{
-    Ciphertext, CkksParams, CkksSpec, CompressedCiphertext, Encoder, Encryptor, EvaluationKeySpec, EvaluationKeys,
-    Evaluator, KeyGenerator, Level, ParamsId, Ring, Scale, SecretKey,
+    Ciphertext, CkksParams, CkksSpec, CompressedCiphertext, Encoder, Encryptor, EvalError, EvaluationKeySpec,
+    EvaluationKeys, Evaluator, KeyGenerator, Level, ParamsId, Ring, Scale, SecretKey,
 };
 use nightloom_program::wire::{
     BatchHeader, MAX_BATCHES, MAX_FEATURES, MAX_PROGRAM_BYTES, Security, client_spec_bytes, program_bytes, program_id,
@@ -17,8 +17,8 @@ use nightloom_program::wire::{
     response_ciphertext_bytes, result_bytes, write_batch_header,
 };
 use nightloom_program::{
-    ClientSpec, Compression, DEFAULT_WEIGHT_BYTES, Diagonal, Executor, InputEncoding, Op, Packing, Program, ProgramId,
-    SlotMatrix, Source, ValueId, thread_pool,
+    ClientSpec, Compression, DEFAULT_WEIGHT_BYTES, Diagonal, ExecuteError, Executor, InputEncoding, Op, Packing,
+    Program, ProgramId, SlotMatrix, Source, ValueId, thread_pool,
 };
 use nightloom_ring::IntegerMatrix;
 use nightloom_wire::{DecodeError, HEADER_BYTES, Kind, Writer};
@@ -608,7 +608,11 @@ proptest! {
         let message = Encoder::new(&party.params).encode(&[], &input.scale).unwrap();
         let mut rng = ChaCha20Rng::from_seed([4; 32]);
         let fresh = Encryptor::symmetric(&party.secret).encrypt(&message, input.level, &mut rng).unwrap();
-        let executor = Executor::new(program.clone(), 1, DEFAULT_WEIGHT_BYTES).unwrap();
+        let executor = match Executor::new(program.clone(), 1, DEFAULT_WEIGHT_BYTES) {
+            // How large a vector of slots comes out is known when it is encoded.
+            Err(ExecuteError::Eval(EvalError::TooLarge { .. })) => return Ok(()),
+            executor => executor.unwrap(),
+        };
         let results = executor.run(vec![fresh; input.features], &party.keys, &|_| {}).unwrap();
         prop_assert_eq!(results.len(), output.features);
         for result in results {

@@ -1,8 +1,8 @@
 //! ONNX bytes to a [`Graph`].
 //!
-//! The file is a stranger's. [`parts`] bounds what decoding may allocate, [`gate`] checks every declaration that the
-//! result depends on, [`reader`] lets `tract` infer shapes and fold constants one bounded step at a time, and [`convert`]
-//! translates its typed model. Problems are collected and reported together.
+//! The file is a stranger's. `parts` bounds what decoding may allocate, `gate` checks every declaration that the result
+//! depends on, `reader` lets `tract` infer shapes and fold constants one bounded step at a time, and `convert` translates
+//! its typed model. Problems are collected and reported together.
 
 mod convert;
 mod gate;

@@ -1,7 +1,7 @@
 //! The latency plan: one sample, or a few, spread over the slots of one ciphertext (LoLa, Brutzkus et al., ICML 2019).
 //!
-//! Layers become matrices over slots ([`packing`]), which does not depend on any prime. A [`chain`] then says where to
-//! rescale; the fastest one for which scales ([`scales`]) reach the wanted precision is built and its error bounded.
+//! Layers become matrices over slots ([`packing`]), which does not depend on any prime. A chain then says where to
+//! rescale; the fastest one for which scales reach the wanted precision is built and its error bounded.
 
 mod chain;
 pub mod packing;
