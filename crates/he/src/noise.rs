@@ -102,6 +102,11 @@ pub fn encoding(params: &CkksParams) -> f64 {
     slot_variance(params, ROUNDING_VARIANCE).sqrt()
 }
 
+/// As [`encoding`], for a vector whose slots repeat.
+pub fn encoding_periodic(params: &CkksParams, period: usize) -> f64 {
+    encoding(params) * (period as f64 / params.slots() as f64).sqrt()
+}
+
 /// The rounding of a compression to `slots` slots, in units of the compressed message: [`rounding`] of two components,
 /// averaged over the slots that become one. The noise that was there before is averaged in the same way.
 pub fn compression(params: &CkksParams, slots: usize) -> f64 {

@@ -264,6 +264,49 @@ fn double_hoisting_stays_within_the_stated_noise() {
     });
 }
 
+/// Factors that repeat are held once; the products are those of the repeated values.
+#[test]
+fn periodic_factors_are_those_of_their_repetition() {
+    for_each_party(|mut party| {
+        let params = party.params.clone();
+        let (slots, level) = (params.slots(), Level(1));
+        let keys = party.rotation_keys(&[(1, 1)]);
+        let (values, scale) = (party.values(11), Scale::power_of_two(40));
+        let x = party.encrypt(&values, &scale, level);
+        let decomposed = party.evaluator.decompose(&x).unwrap();
+        let steps = [0, 1].map(|by| party.evaluator.rotate_extended(&decomposed, by, &keys).unwrap());
+        for period in (0..=slots.trailing_zeros()).step_by(3).map(|log| 1 << log) {
+            let factors = [12, 13].map(|seed| party.values(seed)[..period].to_vec());
+            let repeated = factors.clone().map(|values| values.iter().copied().cycle().take(slots).collect::<Vec<_>>());
+            let weights = Scale::power_of_two(40);
+            let messages = factors.map(|values| party.encoder.encode_periodic(&values, &weights).unwrap());
+            let plaintexts = messages.map(|message| party.encoder.extended_plaintext(&message, level).unwrap());
+            let whole = party.plaintext(&repeated[0], &weights, level);
+            assert!(period * 4 > slots || plaintexts[0].bytes() <= whole.bytes() / 4);
+            let sum = ExtendedCiphertext::dot(&[
+                (&steps[0], &plaintexts[0]),
+                (&steps[1], &plaintexts[1]),
+                (&steps[1], &whole),
+            ]);
+            let sum = party.evaluator.divide(&sum.unwrap()).unwrap();
+            let expected: Vec<f64> = (0..slots)
+                .map(|slot| {
+                    let next = values[(slot + 1) % slots];
+                    values[slot] * repeated[0][slot] + next * (repeated[1][slot] + repeated[0][slot])
+                })
+                .collect();
+            let error = Precision::of(&party.decrypt(&sum), &expected).max_error;
+            assert!(error < 1e-6, "{period}: {error}");
+            let one = steps[1].mul(&plaintexts[1]).unwrap();
+            let mut two = one.clone();
+            two.mul_add_assign(&steps[1], &plaintexts[1]).unwrap();
+            let mut doubled = one.clone();
+            doubled.add_assign(&one).unwrap();
+            assert!(two == doubled);
+        }
+    });
+}
+
 /// A giant step of an extended zero: nothing but what the step adds.
 #[test]
 fn giant_steps_add_the_stated_noise() {

@@ -96,6 +96,45 @@ fn long_chains_decode() {
     }
 }
 
+/// Every period, against the encoding of the repeated values.
+#[test]
+fn periodic_encodings_are_those_of_the_repeated_values() {
+    for_each_party(|mut party| {
+        let slots = party.params.slots();
+        for period in (0..=slots.trailing_zeros()).map(|log| 1 << log) {
+            let values: Vec<f64> = party.values(9)[..period].to_vec();
+            let repeated: Vec<f64> = values.iter().copied().cycle().take(slots).collect();
+            for exponent in [30, 90] {
+                let scale = Scale::power_of_two(exponent);
+                let message = party.encoder.encode_periodic(&values, &scale).unwrap();
+                let found = party.encoder.decode_message(&message).unwrap();
+                assert_eq!(found.len(), slots);
+                let stated = (noise::encoding_periodic(&party.params, period) / scale.to_f64()).max(1e-15);
+                let error = Precision::of(&found, &repeated).max_error;
+                assert!(error < 9.0 * stated, "{period}: {error}");
+                // The same as a plaintext, and encrypted.
+                let plaintext = party.encoder.plaintext(&message, Level(2)).unwrap();
+                let error = Precision::of(&party.encoder.decode(&plaintext).unwrap(), &found).max_error;
+                assert!(error < 1e-12, "{period}: {error}");
+                let encryptor = Encryptor::symmetric(&party.secret);
+                let ciphertext = encryptor.encrypt(&message, Level(3), &mut party.rng).unwrap();
+                let relative = if exponent == 30 {
+                    party.relative(&ciphertext, &found, noise::fresh_symmetric(&party.params))
+                } else {
+                    Precision::of(&party.decrypt(&ciphertext), &found).max_error * 1e12 + 0.9
+                };
+                assert!((0.8..1.25).contains(&relative), "{period}: {relative}");
+            }
+        }
+        let refused = |values: &[f64]| party.encoder.encode_periodic(values, &Scale::power_of_two(20)).unwrap_err();
+        for found in [0, 3, 2 * slots] {
+            assert_eq!(refused(&vec![0.5; found]), EvalError::NoSuchPeriod { found, slots });
+        }
+        assert!(matches!(refused(&[0.0, f64::NAN]), EvalError::NotFinite { index: 1, .. }));
+        assert!(matches!(refused(&[2f64.powi(200)]), EvalError::TooLarge { .. }));
+    });
+}
+
 #[test]
 fn fresh_noise_is_as_stated() {
     for_each_party(|mut party| {

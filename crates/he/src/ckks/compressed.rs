@@ -3,8 +3,8 @@ use std::fmt;
 use nightloom_ring::{ModulusSwitch, RnsPoly};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::ckks::encoder::integers;
 use crate::ckks::evaluator::pair;
+use crate::ckks::message::integers;
 use crate::keys::same_params;
 use crate::{Ciphertext, CkksParams, Decryptor, EvalError, Message, Scale};
 
@@ -145,10 +145,10 @@ impl Decryptor<'_> {
         let product_integers = Zeroizing::new(integers(&mut product));
         product.zeroize();
         let stride = params.slots() / ciphertext.slots;
-        let mut coefficients = Zeroizing::new(params.pool().take_zeroed(params.degree()));
-        for (index, c0) in ciphertext.c0.iter().enumerate() {
-            let sum = (product_integers[index * stride] as i64 as u64).wrapping_add(*c0);
-            coefficients[index * stride] = balanced(sum, bits) as f64;
+        let mut coefficients = Zeroizing::new(params.pool().take(ciphertext.c0.len()));
+        let wanted = product_integers.iter().step_by(stride);
+        for ((coefficient, c0), product) in coefficients.iter_mut().zip(&ciphertext.c0).zip(wanted) {
+            *coefficient = balanced((*product as i64 as u64).wrapping_add(*c0), bits) as f64;
         }
         Ok(Message::from_coefficients(params, coefficients, ciphertext.scale.clone()))
     }

@@ -20,11 +20,16 @@ pub struct ExtendedCiphertext {
 
 /// A vector encoded over the primes of a level and the special primes: a factor of [`ExtendedCiphertext`]s. As an
 /// operand it is public to whoever computes, but wiped like every plaintext.
+///
+/// A polynomial in `X^r`, as vectors with a period of `1/r` of the slots are, has one value in each `r` consecutive
+/// positions of the Eval domain, because the first bits of a position determine the root's power; only these values are
+/// held. See docs/notes/ntt.md.
 #[derive(Clone, Debug)]
 pub struct ExtendedPlaintext {
     params: CkksParams,
     level: Level,
     scale: Scale,
+    /// Over all primes; of degree `N`, or of a degree smaller by [`MIN_REPEAT`](Self::MIN_REPEAT) or more.
     poly: RnsPoly<Eval>,
 }
 
@@ -93,9 +98,8 @@ impl ExtendedCiphertext {
         const OP: &str = "add an extended product";
         let scale = product_scale(OP, &self.params, self.level, ciphertext, plaintext)?;
         check_scales(OP, &self.scale, &scale)?;
-        for (sum, poly) in self.polys.iter_mut().zip(&ciphertext.polys) {
-            sum.mul_add_assign(poly, &plaintext.poly);
-        }
+        let product = ciphertext.mul(plaintext)?;
+        self.polys.iter_mut().zip(&product.polys).for_each(|(sum, poly)| sum.add_assign(poly));
         Ok(())
     }
 
@@ -116,9 +120,9 @@ impl ExtendedCiphertext {
         let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
         parallel::for_each(u0.limbs_mut().zip(u1.limbs_mut()), |limb, (u0, u1)| {
             for (half, out) in [u0, u1].into_iter().enumerate() {
-                let factors = terms.iter().map(|(ciphertext, plaintext)| (&ciphertext.polys[half], &plaintext.poly));
+                let factors = terms.iter().map(|(ciphertext, plaintext)| (&ciphertext.polys[half], plaintext.poly()));
                 let factors: Vec<(&[f64], &[f64])> = factors.map(|(u, w)| (u.limb(limb), w.limb(limb))).collect();
-                basis.kernel().dot(basis.modulus(limb), out, &factors);
+                basis.kernel().dot_repeated(basis.modulus(limb), out, &factors);
             }
         });
         Ok(Self::new(params, level, scale, [u0, u1]))
@@ -152,6 +156,9 @@ pub(crate) fn check_extended(op: &'static str, params: &CkksParams, level: Level
 }
 
 impl ExtendedPlaintext {
+    /// Fewer equal values in a row are held one by one.
+    pub(crate) const MIN_REPEAT: usize = 4;
+
     pub(crate) fn new(params: &CkksParams, level: Level, scale: Scale, poly: RnsPoly<Eval>) -> Self {
         Self { params: params.clone(), level, scale, poly }
     }
@@ -171,9 +178,14 @@ impl ExtendedPlaintext {
         &self.scale
     }
 
-    /// The polynomial, over the primes of the level and the special primes.
-    pub fn poly(&self) -> &RnsPoly<Eval> {
+    /// The polynomial, one value for each run of equal ones.
+    pub(crate) fn poly(&self) -> &RnsPoly<Eval> {
         &self.poly
+    }
+
+    /// The memory that the polynomial takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.poly.basis().len() * self.poly.basis().degree() * size_of::<f64>()
     }
 }
 

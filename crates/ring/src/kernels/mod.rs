@@ -3,7 +3,7 @@
 //! Every slice holds canonical residues (integers in `[-(p-1)/2, (p-1)/2]`) on entry and on exit unless a method says
 //! otherwise. Nothing branches on residues, so every method is constant time in them.
 //!
-//! [`portable`] is written plainly on `u64` and shares no algorithm with the vector kernels: it is their oracle, and it
+//! The portable kernel is written plainly on `u64` and shares no algorithm with the vector kernels: it is their oracle, and it
 //! is itself checked against big integers. A vector kernel is a value that only processor detection can make, so
 //! holding one proves that its instructions exist.
 
@@ -45,6 +45,9 @@ pub trait Kernel: Sync + Debug {
     fn square(&self, q: Modulus, c0: &mut [f64], c1: &mut [f64], c2: &mut [f64]);
     /// `out = sum a_i * b_i` over all pairs; zero if there are none.
     fn dot(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]);
+    /// As [`dot`](Self::dot), where a `b_i` may be shorter: each of its values then stands for as many positions in a row
+    /// as it takes to be as long as `out`, a power of two, at least 4.
+    fn dot_repeated(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]);
     /// `out = sum a_i * w_i` for integers `|a_i| < 2^49`, not necessarily residues of `q`, and canonical `w_i`.
     fn combine(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]);
     /// `out = sum a_i * r_i`, rounded to the nearest integer (ties to even). Every product and every sum, in the order of
@@ -91,6 +94,16 @@ pub trait Kernel: Sync + Debug {
     /// Samples by inversion: `out[i]` is the number of `bounds` that `words[i] >> 1` reaches, negative if the lowest bit of
     /// `words[i]` is set. `bounds` are positive. Constant time in `words`.
     fn invert_cumulative(&self, bounds: &[i64], words: &[u64], out: &mut [f64]);
+}
+
+/// `log2` of the number of positions that each of `short` values stands for among `long` of them.
+///
+/// # Panics
+/// Unless that is 1 or another power of two from 4 on.
+fn repeat_log(long: usize, short: usize) -> u32 {
+    let repeat = long.checked_div(short).unwrap_or(1);
+    assert!(short * repeat == long && repeat.is_power_of_two() && repeat != 2, "{short} values for {long} positions");
+    repeat.trailing_zeros()
 }
 
 /// [`Kernel::combine_forward`] in its two steps.

@@ -1,7 +1,7 @@
 //! The portable kernel: plain `u64` arithmetic on the same canonical residues. Written for clarity; the oracle of the
 //! vector kernels.
 
-use super::Kernel;
+use super::{Kernel, repeat_log};
 use crate::{Automorphism, IntegerMatrix, Modulus, NttTable, Ring, linear::MatrixScratch};
 
 /// `u64` arithmetic with Barrett reduction.
@@ -83,6 +83,15 @@ impl Kernel for Portable {
         out.fill(0.0);
         for (a, b) in terms {
             self.mul_add(q, out, a, b);
+        }
+    }
+
+    fn dot_repeated(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]) {
+        out.fill(0.0);
+        for (a, b) in terms {
+            let repeat = 1 << repeat_log(out.len(), b.len());
+            let repeated: Vec<f64> = b.iter().flat_map(|b| std::iter::repeat_n(*b, repeat)).collect();
+            self.mul_add(q, out, a, &repeated);
         }
     }
 

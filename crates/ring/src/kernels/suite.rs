@@ -368,6 +368,44 @@ fn merged_transforms_are_those_of_their_parts() {
     }
 }
 
+/// Short factors among long ones, as many terms as need several reductions, at the ends of the range.
+#[test]
+fn short_factors_stand_for_several_positions() {
+    for_each(|kernel, q| {
+        for length in [0, 16, 64, 80] {
+            let a = noise(q, length, 6);
+            let largest = vec![q.center(q.value() / 2); length];
+            for terms in [0, 1, 2, 9, 17] {
+                let factor = |t: usize| -> Vec<f64> {
+                    let repeat = [1, 4, 8, 16][t % 4];
+                    noise(q, length / repeat, t as u64).iter().map(|x| [largest[0], *x, -*x][t % 3]).collect()
+                };
+                let short: Vec<Vec<f64>> = (0..terms).map(factor).collect();
+                let pairs: Vec<(&[f64], &[f64])> = short
+                    .iter()
+                    .enumerate()
+                    .map(|(t, b)| (if t % 2 == 0 { &*largest } else { &*a }, &**b))
+                    .filter(|(a, b)| b.is_empty() == a.is_empty())
+                    .collect();
+                let mut found = vec![1.0; length];
+                kernel.dot_repeated(q, &mut found, &pairs);
+                for (i, found) in found.iter().enumerate() {
+                    let product = |(a, b): &(&[f64], &[f64])| wide(a[i]) * wide(b[i * b.len() / length]);
+                    let sum: i128 = pairs.iter().map(|pair| product(pair) % i128::from(q.value())).sum();
+                    assert_eq!(*found, canonical(q, sum), "{} {q:?} {length}, {terms} terms", kernel.name());
+                }
+            }
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "8 values for 16 positions")]
+fn two_positions_are_not_repeated() {
+    let q = moduli()[0];
+    available().pop().unwrap().dot_repeated(q, &mut [0.0; 16], &[(&[1.0; 16], &[1.0; 8])]);
+}
+
 #[test]
 fn sums_are_rounded_in_the_order_of_their_terms() {
     for length in [0, 1, 3, 4, 17, 64] {

@@ -14,7 +14,7 @@ mod matrix;
 mod ntt;
 mod random;
 
-use super::{Kernel, combine_then_transform, portable::Portable};
+use super::{Kernel, combine_then_transform, portable::Portable, repeat_log};
 use crate::linear::MatrixScratch;
 use crate::{Automorphism, IntegerMatrix, Modulus, NttTable};
 
@@ -72,6 +72,9 @@ impl Kernel for Avx2 {
     }
     fn dot(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]) {
         with_avx2!(self, dot(q, out, terms));
+    }
+    fn dot_repeated(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]) {
+        with_avx2!(self, dot_repeated(q, out, terms));
     }
     fn combine(&self, q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]) {
         with_avx2!(self, combine(q, out, terms));
@@ -416,6 +419,29 @@ fn dot(q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]) {
     let rest = &mut out[whole..];
     rest.fill(0.0);
     terms.iter().for_each(|(a, b)| mul_add(q, rest, &a[whole..], &b[whole..]));
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn dot_repeated(q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]) {
+    if terms.iter().all(|(_, b)| b.len() == out.len()) {
+        return dot(q, out, terms);
+    }
+    assert!(terms.iter().all(|(a, _)| a.len() == out.len()), "slices of different lengths");
+    let shifts: Vec<u32> = terms.iter().map(|(_, b)| repeat_log(out.len(), b.len())).collect();
+    let whole = out.len() / 4 * 4;
+    // A repeated factor is as long as the others only if their length is a multiple of 4.
+    assert_eq!(whole, out.len());
+    let c = prime(q);
+    // SAFETY: `at + 4 <= out.len()`, the length of every `a`; a value of `b` stands for `2^shift` positions, and four of
+    // them from a multiple of 4 on have one value if that is 4 or more.
+    sum_products(c, out, terms.len(), |t, at| unsafe {
+        let ((a, b), shift) = (terms.get_unchecked(t), *shifts.get_unchecked(t));
+        let b = match shift {
+            0 => _mm256_loadu_pd(b.as_ptr().add(at)),
+            _ => _mm256_set1_pd(*b.as_ptr().add(at >> shift)),
+        };
+        (_mm256_loadu_pd(a.as_ptr().add(at)), b)
+    });
 }
 
 #[target_feature(enable = "avx2,fma")]
