@@ -91,7 +91,8 @@ fn tile_columns(program: &Program, stage: &Stage) -> usize {
     let features = |value: &ValueId| program.types()[value.0].features;
     let sources = stage.pointwise.iter().flat_map(|value| program.ops()[value.0].sources());
     let widest = sources.chain(stage.pointwise.iter().copied()).map(|value| features(&value)).max().unwrap_or(1);
-    (TILE_RESIDUES / widest.max(1)).max(1).next_power_of_two().clamp(TILE_COLUMNS, program.params().degree())
+    let columns = (TILE_RESIDUES / widest.max(1)).max(1).next_power_of_two();
+    columns.max(TILE_COLUMNS).min(program.params().degree())
 }
 
 fn tiles(limbs: usize, degree: usize, width: usize, outputs: &mut [Output]) -> Vec<Tile<'_>> {
