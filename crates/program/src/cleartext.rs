@@ -4,14 +4,14 @@ use crate::{Op, Program, slots};
 
 impl Program {
     /// Every value for one request, by operation: feature after feature, [`period`](Self::period) slots each. Where no
-    /// operation moves slots that is one number a feature, for one sample. The definition which the executor agrees with up to the noise that
-    /// [`noise`](crate::noise) bounds. Weights are the program's integers divided by their scale.
+    /// operation moves slots that is one number a feature, for one sample. The definition which the executor agrees with
+    /// up to the noise that [`noise`](crate::noise) bounds. Weights are the program's integers divided by their scale.
     ///
     /// # Panics
     /// If `input` does not have a period of slots, or several, for each of the program's inputs.
     pub fn evaluate_all(&self, input: &[f64]) -> Vec<Vec<f64>> {
         let (features, least) = (self.input_type().features, self.period());
-        let period = input.len() / features;
+        let period = input.len().checked_div(features).unwrap_or(least);
         let whole = input.len() == features * period && period > 0 && period.is_multiple_of(least);
         assert!(whole, "{} slots for {features} inputs of period {least}", input.len());
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.ops().len());
