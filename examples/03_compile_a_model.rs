@@ -40,7 +40,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     // No value can leave the modulus, whatever the client sends within the range that it must keep to: magnitudes come
     // from intervals, not from samples.
-    let values = compiled.plan.program().evaluate_all(&sample);
+    let values = compiled.plan.program().evaluate_all(&sample, &[]);
     for (magnitude, value) in compiled.plan.magnitudes().iter().zip(&values) {
         let largest = value.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
         assert!(largest <= magnitude * 1.01, "{largest} exceeds {magnitude}");

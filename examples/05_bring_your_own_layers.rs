@@ -92,7 +92,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     // Noise and price, before anything is encrypted. The noise of a result depends on the sample, through the derivatives
     // of what follows each operation. See docs/notes/noise.md.
-    let bound = points.iter().map(|point| program.output_bounds(point, [0])[0].secret_key).fold(0.0, f64::max);
+    let bound = points.iter().map(|point| program.output_bounds(point, &[], [0])[0].secret_key).fold(0.0, f64::max);
     let seconds = program.total_work().seconds(&cost::REFERENCE, params.degree());
     println!("noise at most {bound:.1e}, about {:.1} ms on the reference machine", seconds * 1e3);
 

@@ -114,7 +114,8 @@ fn write_head(
     writer.bytes(&head)
 }
 
-static THREAD: LazyLock<ThreadPool> = LazyLock::new(|| thread_pool(1).expect("one thread can be started"));
+/// A pool of one thread.
+pub static THREAD: LazyLock<ThreadPool> = LazyLock::new(|| thread_pool(1).expect("one thread can be started"));
 
 /// Whether the parameters in a JSON text are quickly validated. Larger ones are no different, but slow.
 pub fn is_quick(json: &[u8]) -> bool {

@@ -380,7 +380,7 @@ impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<12} {:>7} {:>7} {:>6} {:>9} {:>9} {:>10} {:>11} {:>9} {:>11} {:>9}",
+            "{:<26} {:>7} {:>7} {:>6} {:>9} {:>9} {:>10} {:>11} {:>9} {:>11} {:>9}",
             "Plan",
             "samples",
             "degree",
@@ -396,7 +396,7 @@ impl fmt::Display for Comparison {
         for candidate in &self.candidates {
             writeln!(
                 f,
-                "{:<12} {:>7} {:>7} {:>6} {:>9} {:>9.2} {:>10.1} {:>11.1} {:>9.1} {:>11.4} {:>9.2e}",
+                "{:<26} {:>7} {:>7} {:>6} {:>9} {:>9.2} {:>10.1} {:>11.1} {:>9.1} {:>11.4} {:>9.2e}",
                 candidate.plan,
                 candidate.samples,
                 candidate.degree,
@@ -411,7 +411,8 @@ impl fmt::Display for Comparison {
             )?;
         }
         self.refused.iter().try_for_each(|refused| writeln!(f, "none: {refused}"))?;
-        write!(f, "in order of {}; sizes and times of one request of the wanted batch", self.objective)
+        writeln!(f, "in order of {}; sizes and times of one request of the wanted batch", self.objective)?;
+        write!(f, "(latency counts the way at 100 Mbit/s)")
     }
 }
 

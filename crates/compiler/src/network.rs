@@ -82,7 +82,8 @@ pub struct Network {
     input_shape: Vec<usize>,
     output_shape: Vec<usize>,
     stages: Vec<Stage>,
-    lengths: Vec<usize>,
+    /// By value.
+    shapes: Vec<Vec<usize>>,
     output: ValueId,
     notes: Vec<Note>,
 }
@@ -127,7 +128,20 @@ impl Network {
             Some(&found) => return Err(NetworkError::Output { found, wanted }),
             None => return Err(NetworkError::LaterValue { stage: stages.len(), value: output.0 }),
         }
-        Ok(Network { input_shape, output_shape, stages, lengths, output, notes })
+        let mut shapes: Vec<Vec<usize>> = lengths.into_iter().map(|length| vec![length]).collect();
+        shapes[0].clone_from(&input_shape);
+        Ok(Network { input_shape, output_shape, stages, shapes, output, notes })
+    }
+
+    /// The same network with the shapes of the tensors that its values were, as far as they have as many elements. A shape
+    /// says where to look for neighbours; it changes no value.
+    pub fn with_shapes(mut self, shapes: impl IntoIterator<Item = Vec<usize>>) -> Network {
+        for (known, shape) in self.shapes.iter_mut().zip(shapes) {
+            if shape.iter().product::<usize>() == known.iter().product::<usize>() {
+                *known = shape;
+            }
+        }
+        self
     }
 
     /// Shape of one sample.
@@ -157,7 +171,7 @@ impl Network {
 
     /// Number of values: the input and one a stage.
     pub fn values(&self) -> usize {
-        self.lengths.len()
+        self.shapes.len()
     }
 
     /// Number of features of a value.
@@ -165,7 +179,15 @@ impl Network {
     /// # Panics
     /// If there is no such value.
     pub fn length(&self, value: ValueId) -> usize {
-        self.lengths[value.0]
+        self.shape(value).iter().product()
+    }
+
+    /// Shape of the tensor that a value was, without the batch.
+    ///
+    /// # Panics
+    /// If there is no such value.
+    pub fn shape(&self, value: ValueId) -> &[usize] {
+        &self.shapes[value.0]
     }
 
     /// Result for one flattened sample.
@@ -205,7 +227,7 @@ impl Network {
         square: impl Fn(T) -> T,
         multiply: impl Fn(T, T) -> T,
     ) -> Vec<Vec<T>> {
-        assert_eq!(input.len(), self.lengths[0], "elements of one sample");
+        assert_eq!(input.len(), self.length(ValueId::INPUT), "elements of one sample");
         let mut values: Vec<Vec<T>> = Vec::with_capacity(self.values());
         values.push(input.to_vec());
         for stage in &self.stages {

@@ -4,9 +4,12 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use nightloom_compiler::interval::Interval;
 use nightloom_compiler::pipeline;
-use nightloom_compiler::plans::latency::{Options, PlanError, plan};
+use nightloom_compiler::plans::latency::packing::Requests;
+use nightloom_compiler::plans::latency::{Options, PlanError, Weights, plan};
 use nightloom_he::{Decryptor, Encoder, Encryptor, KeyGenerator};
-use nightloom_program::{DEFAULT_WEIGHT_BYTES, Executor};
+use nightloom_program::{DEFAULT_WEIGHT_BYTES, Executor, ModelWeights, ProgramId};
+
+const E2DM: &[u8] = include_bytes!("../../nightloom/assets/e2dm.onnx");
 
 /// Samples with a bright patch on a dark ground, as images have.
 fn images(features: usize, count: usize) -> Vec<Vec<f64>> {
@@ -35,17 +38,22 @@ fn options(features: usize, batch: usize) -> Options {
         input: Interval::new(0.0, 1.0).unwrap(),
         precision_bits: 7.0,
         batch,
+        requests: Requests::Few,
+        weights: Weights::Clear,
         log_degree: None,
         insecure: false,
         samples: images(features, 4),
     }
 }
 
-fn run_encrypted(onnx: &[u8], batch: usize) {
+fn run_encrypted(onnx: &[u8], change: impl Fn(&mut Options)) {
     let network = pipeline::load(onnx).unwrap();
     let features: usize = network.input_shape().iter().product();
-    let plan = plan(&network, &options(features, batch)).unwrap();
-    assert!(plan.precision_bits() >= 7.0 && plan.program.params().is_secure());
+    let mut options = options(features, 1);
+    change(&mut options);
+    let batch = options.batch;
+    let plan = plan(&network, &options).unwrap();
+    assert!(plan.precision_bits() >= options.precision_bits && plan.program.params().is_secure());
     assert_eq!((plan.program.capacity(), plan.outputs.len()), (batch, 10 * batch));
     let (program, params) = (&plan.program, plan.program.params());
     let mut rng = ChaCha20Rng::from_seed([5; 32]);
@@ -56,36 +64,58 @@ fn run_encrypted(onnx: &[u8], batch: usize) {
     let samples = images(features, batch + 3)[3..].to_vec();
     let packed = plan.input.tiled(params.slots()).pack(&samples.concat());
     let input = program.input_type();
-    let message = encoder.encode(&packed, &input.scale).unwrap();
-    let request = Encryptor::symmetric(&secret).encrypt(&message, input.level, &mut rng).unwrap();
+    let encrypt = |slots: &[f64]| {
+        let message = encoder.encode(slots, &input.scale).unwrap();
+        Encryptor::symmetric(&secret).encrypt(&message, input.level, &mut rng).unwrap()
+    };
+    let request = packed.chunks(params.slots()).map(encrypt).collect();
     let executor = Executor::new(program.clone(), 2, DEFAULT_WEIGHT_BYTES).unwrap();
-    let response = executor.run(vec![request], &keys, &|_| {}).unwrap();
-    let decrypted = encoder.decode(&Decryptor::new(&secret).decrypt(&response[0]).unwrap()).unwrap();
+    let weights = ModelWeights {
+        program: ProgramId([0; 32]),
+        params: params.clone(),
+        insecure: false,
+        arrays: plan.model.clone(),
+    };
+    let public = generator.public_key(&secret, &mut rng).unwrap();
+    let model = weights.encrypt(&public, &mut rng, executor.threads(), &|| {}).unwrap();
+    assert_eq!(options.weights == Weights::Encrypted, weights.ciphertexts() > 0);
+    let response = executor.run_with_model(request, &model.arrays, &keys, &|_| {}).unwrap();
+    let decrypt = |result| encoder.decode(&Decryptor::new(&secret).decrypt(result).unwrap()).unwrap();
+    let decrypted: Vec<Vec<f64>> = response.iter().map(decrypt).collect();
     let expected: Vec<f64> = samples.iter().flat_map(|sample| network.evaluate(sample)).collect();
-    let errors = plan.outputs.iter().zip(&expected).map(|(slot, expected)| (decrypted[*slot] - expected).abs());
-    let largest = errors.fold(0.0, f64::max);
-    assert!(largest <= plan.error_bound.secret_key, "{largest} beyond {}", plan.error_bound.secret_key);
-    assert!(
-        largest > plan.error_bound.secret_key / 1000.0,
-        "a bound of {} states nothing",
-        plan.error_bound.secret_key
-    );
+    let outputs = plan.outputs.iter().zip(&expected);
+    let errors = outputs.map(|((result, slot), expected)| (decrypted[*result][*slot] - expected).abs());
+    let (largest, bound) = (errors.fold(0.0, f64::max), plan.error_bound.secret_key);
+    assert!(largest <= bound, "{largest} beyond {bound}");
+    assert!(largest > bound / 2000.0, "a bound of {bound} states nothing");
 }
 
 #[test]
 fn published_networks_run_on_one_image() {
-    run_encrypted(include_bytes!("../../nightloom/assets/cryptonets.onnx"), 1);
-    run_encrypted(include_bytes!("../../nightloom/assets/e2dm.onnx"), 1);
+    run_encrypted(include_bytes!("../../nightloom/assets/cryptonets.onnx"), |_| {});
+    run_encrypted(E2DM, |_| {});
 }
 
 #[test]
 fn a_batch_shares_a_ciphertext() {
-    run_encrypted(include_bytes!("../../nightloom/assets/e2dm.onnx"), 4);
+    run_encrypted(E2DM, |options| options.batch = 4);
+}
+
+/// A ciphertext an offset, as in the Julia demonstration, whose 64 images have 4096 slots.
+#[test]
+fn a_batch_is_spread_over_a_ciphertext_for_each_offset_of_the_kernel() {
+    run_encrypted(E2DM, |options| (options.batch, options.requests) = (64, Requests::ByOffset));
+}
+
+#[test]
+fn weights_can_be_encrypted() {
+    run_encrypted(E2DM, |options| options.weights = Weights::Encrypted);
+    run_encrypted(E2DM, |options| (options.weights, options.batch) = (Weights::Encrypted, 64));
 }
 
 #[test]
 fn what_cannot_be_planned_is_named() {
-    let network = pipeline::load(include_bytes!("../../nightloom/assets/e2dm.onnx")).unwrap();
+    let network = pipeline::load(E2DM).unwrap();
     let refused = |change: &dyn Fn(&mut Options)| {
         let mut options = options(784, 1);
         change(&mut options);
@@ -96,9 +126,9 @@ fn what_cannot_be_planned_is_named() {
     let narrow = refused(&|options| options.samples = vec![vec![0.5; 700]]);
     assert_eq!(narrow, PlanError::SampleWidth { index: 0, found: 700, wanted: 784 });
     assert_eq!(refused(&|options| options.insecure = true), PlanError::InsecureNeedsDegree);
-    // 64 positions and 4 maps of 64 samples do not fit 8192 slots.
-    let wide = refused(&|options| (options.batch, options.log_degree) = (64, Some(13)));
-    assert!(matches!(wide, PlanError::TooWide { stage: 0, rows: 16384, .. }), "{wide}");
+    // 64 positions of 256 samples do not fit 8192 slots.
+    let wide = refused(&|options| (options.batch, options.log_degree) = (256, Some(13)));
+    assert!(matches!(wide, PlanError::TooWide { stage: 0, rows: 65536, .. }), "{wide}");
     let precise = refused(&|options| (options.precision_bits, options.log_degree) = (40.0, Some(13)));
     assert!(matches!(precise, PlanError::Precision { squares: 2, found: Some(_), .. }), "{precise}");
 }

@@ -242,7 +242,7 @@ fn no_value_in_the_range_can_leave_the_modulus() {
     for case in &CASES {
         let network = case.network();
         let Plan { program, magnitudes, .. } = case.plan(&network);
-        let values: Vec<_> = case.corners().iter().map(|sample| program.evaluate_all(sample)).collect();
+        let values: Vec<_> = case.corners().iter().map(|sample| program.evaluate_all(sample, &[])).collect();
         for (op, (magnitude, result)) in magnitudes.iter().zip(program.types()).enumerate() {
             let room = program.params().log_q(result.level) - 1.5 - result.scale.log2();
             assert!(magnitude.log2() <= room, "{}: operation {op}", case.name);
@@ -290,7 +290,7 @@ fn encrypted_runs_stay_within_the_bound() {
         }
         // A batch of equal samples in a corner of the range is the largest message there is.
         let corner = case.corners().pop().unwrap();
-        let bounds = program.output_bounds(&corner, 0..program.output_type().features);
+        let bounds = program.output_bounds(&corner, &[], 0..program.output_type().features);
         let bound = bounds.iter().map(|bound| bound.secret_key).fold(0.0, f64::max);
         let expected = program.evaluate(&corner);
         for found in run(Encryptor::symmetric(&secret), &vec![corner; params.slots()]) {

@@ -1,5 +1,6 @@
 //! The data owner's half: keys, encryption, decryption. It never sees weights.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use chacha20::ChaCha20Rng;
@@ -232,7 +233,7 @@ impl Client {
                 values.resize(self.params.slots(), background);
                 Ok(values)
             }
-            Packing::SampleInSlots { batch, input, .. } => {
+            Packing::SampleInSlots { batch, inputs, input, .. } => {
                 let width = self.spec.inputs();
                 let mut values = features.rows(samples.clone());
                 for (at, value) in values.iter().enumerate() {
@@ -240,7 +241,9 @@ impl Client {
                 }
                 values.resize(width * batch, background);
                 let slot = |feature: &Option<u32>| feature.map_or(0.0, |feature| values[feature as usize]);
-                Ok(input.iter().cycle().take(self.params.slots()).map(slot).collect())
+                let length = input.len() / inputs;
+                let period = &input[ciphertext * length..][..length];
+                Ok(period.iter().cycle().take(self.params.slots()).map(slot).collect())
             }
         }
     }
@@ -358,21 +361,24 @@ impl Client {
                 (0..samples).flat_map(|sample| slots.iter().map(move |slots| slots[sample])).collect()
             }
             Packing::SampleInSlots { outputs, .. } => {
-                let slots = slots.first().map_or(&[][..], Vec::as_slice);
+                let at = |(result, slot): &(u32, u32)| slots.get(*result as usize)?.get(*slot as usize).copied();
                 let outputs = outputs.iter().take(samples * self.spec.outputs());
-                outputs.map(|slot| slots.get(*slot as usize).copied().unwrap_or(f64::NAN)).collect()
+                outputs.map(|place| at(place).unwrap_or(f64::NAN)).collect()
             }
         };
         if let Packing::SampleInSlots { outputs, compressed: true, .. } = &self.spec.packing {
             // What a compressed response has no room for wraps around, and then no slot of it is right: not those either
             // that belong to no output and must be zero.
             let tolerance = self.spec.error_bound_public_key;
-            let slots = slots.first().map_or(&[][..], Vec::as_slice);
-            let period = outputs.iter().max().map_or(0, |last| (*last as usize + 1).next_power_of_two());
-            let spare = (0..period).filter(|slot| !outputs.contains(&(*slot as u32)));
-            let wrong = spare.filter_map(|slot| slots.get(slot)).find(|value| exceeds(**value, tolerance));
-            if let Some(found) = wrong {
-                return Err(ClientError::Implausible { found: *found, limit: tolerance });
+            let period = outputs.iter().map(|(_, slot)| *slot as usize + 1).max().unwrap_or(1).next_power_of_two();
+            let held: HashSet<(u32, u32)> = outputs.iter().copied().collect();
+            let spare = slots.iter().enumerate().flat_map(|(result, slots)| {
+                let slots = slots.iter().take(period).enumerate();
+                slots.map(move |(slot, value)| ((result as u32, slot as u32), *value))
+            });
+            let wrong = spare.filter(|(place, _)| !held.contains(place)).find(|(_, value)| exceeds(*value, tolerance));
+            if let Some((_, found)) = wrong {
+                return Err(ClientError::Implausible { found, limit: tolerance });
             }
         }
         // What another key decrypts is as large as the modulus, and so is a value that left it.

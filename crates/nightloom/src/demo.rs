@@ -16,6 +16,7 @@ pub const E2DM_ONNX: &[u8] = include_bytes!("../assets/e2dm.onnx");
 const LOLA_ONNX: &[u8] = include_bytes!("../assets/lola.onnx");
 const LOLA_SMALL_ONNX: &[u8] = include_bytes!("../assets/lola-small.onnx");
 const MLP_ONNX: &[u8] = include_bytes!("../assets/mlp.onnx");
+const LENET_ONNX: &[u8] = include_bytes!("../../../models/lenet.onnx");
 const IMAGES: &[u8] = include_bytes!("../assets/mnist-t10k-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../assets/mnist-t10k-labels-idx1-ubyte.gz");
 const CRYPTONETS_LOGITS: &[u8] = include_bytes!("../assets/cryptonets.reference.npz");
@@ -23,6 +24,7 @@ const E2DM_LOGITS: &[u8] = include_bytes!("../assets/e2dm.reference.npz");
 const LOLA_LOGITS: &[u8] = include_bytes!("../assets/lola.reference.npz");
 const LOLA_SMALL_LOGITS: &[u8] = include_bytes!("../assets/lola-small.reference.npz");
 const MLP_LOGITS: &[u8] = include_bytes!("../assets/mlp.reference.npz");
+const LENET_LOGITS: &[u8] = include_bytes!("../../../models/lenet.reference.npz");
 
 /// A model that the program carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub enum Model {
     LolaSmall,
     /// Three dense layers of 128, 128 and 10.
     Mlp,
+    /// LeNet-5 as Orion has it, with squares: convolutions of 32 and 64 maps, dense layers of 512 and 10.
+    Lenet,
 }
 
 impl Model {
@@ -48,6 +52,7 @@ impl Model {
             Self::Lola => "lola",
             Self::LolaSmall => "lola-small",
             Self::Mlp => "mlp",
+            Self::Lenet => "lenet",
         }
     }
 
@@ -59,6 +64,7 @@ impl Model {
             Self::Lola => LOLA_ONNX,
             Self::LolaSmall => LOLA_SMALL_ONNX,
             Self::Mlp => MLP_ONNX,
+            Self::Lenet => LENET_ONNX,
         }
     }
 
@@ -73,6 +79,7 @@ impl Model {
             Self::Lola => LOLA_LOGITS,
             Self::LolaSmall => LOLA_SMALL_LOGITS,
             Self::Mlp => MLP_LOGITS,
+            Self::Lenet => LENET_LOGITS,
         };
         crate::samples::decode(bytes, "embedded reference logits")
     }
@@ -253,6 +260,7 @@ impl Demonstration {
                 Model::Lola => "LoLA-MNIST".to_owned(),
                 Model::LolaSmall => "LoLa-Small".to_owned(),
                 Model::Mlp => "MLP 784-128-128-10".to_owned(),
+                Model::Lenet => "LeNet-5".to_owned(),
             },
             dataset: "MNIST test images".to_owned(),
             tone: Tone::Ink,

@@ -5,10 +5,11 @@ use nightloom_compiler::explain::Comparison;
 use nightloom_compiler::interval::Interval;
 use nightloom_compiler::network::Network;
 use nightloom_compiler::plans::Plan;
+use nightloom_compiler::plans::latency::Weights;
 use nightloom_compiler::plans::select::{self, Goal, SelectError};
 use nightloom_compiler::plans::throughput::Options;
 use nightloom_program::wire::{client_spec_bytes, program_bytes};
-use nightloom_program::{ClientSpec, InputEncoding, Packing};
+use nightloom_program::{ClientSpec, InputEncoding, ModelWeights, Packing};
 
 /// How to compile a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +61,8 @@ pub struct Compiled {
     pub server_bytes: Vec<u8>,
     /// The bytes of `NAME.client`.
     pub client_bytes: Vec<u8>,
+    /// What the owner of the model keeps, if the model is to be encrypted.
+    pub weights: Option<ModelWeights>,
 }
 
 /// Why a model could not be compiled.
@@ -102,8 +105,10 @@ pub fn compile(onnx: &[u8], options: &CompileOptions) -> Result<Compiled, Compil
         Plan::Throughput(_) => Packing::SampleInSlot,
         Plan::Latency(plan) => Packing::SampleInSlots {
             batch: plan.batch,
+            inputs: plan.input.ciphertexts(),
             input: plan.input.slots().to_vec(),
-            outputs: plan.outputs.iter().map(|slot| *slot as u32).collect(),
+            results: program.output_type().features,
+            outputs: plan.outputs.iter().map(|(result, slot)| (*result as u32, *slot as u32)).collect(),
             compressed: program.compression().is_some(),
         },
     };
@@ -126,7 +131,16 @@ pub fn compile(onnx: &[u8], options: &CompileOptions) -> Result<Compiled, Compil
         output_limit: 2.0 * largest + 16.0 * bound.public_key,
     };
     let client_bytes = client_spec_bytes(&client, plan.program().params())?;
-    Ok(Compiled { network, plan, client, server_bytes, client_bytes })
+    let weights = match &plan {
+        Plan::Latency(latency) if latency.weights == Weights::Encrypted => Some(ModelWeights {
+            program: id,
+            params: program.params().clone(),
+            insecure: plan.is_insecure(),
+            arrays: latency.model.clone(),
+        }),
+        _ => None,
+    };
+    Ok(Compiled { network, plan, client, server_bytes, client_bytes, weights })
 }
 
 /// Every plan of a network side by side, for the goal of the options.

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use nightloom_he::wire as scheme;
 use nightloom_he::{Ciphertext, CkksParams, CompressedCiphertext, EvaluationKeys};
 use nightloom_program::wire::{self, BatchHeader, program_id, read_batch_header, read_program, write_batch_header};
-use nightloom_program::{DEFAULT_WEIGHT_BYTES, ExecuteError, Executor, Program, ProgramId};
+use nightloom_program::{DEFAULT_WEIGHT_BYTES, EncryptedModel, ExecuteError, Executor, Program, ProgramId};
 use nightloom_wire::{DecodeError, Kind, Writer};
 
 /// A program, ready to serve.
@@ -32,6 +32,14 @@ pub enum ServerError {
     /// Writing failed.
     #[error("cannot write: {0}")]
     Write(#[source] std::io::Error),
+    /// An encrypted model for another program.
+    #[error("the encrypted model is for program {found}, this is {wanted}: encrypt this program's .owner file")]
+    ForeignModel {
+        /// The program in the model.
+        found: ProgramId,
+        /// This program.
+        wanted: ProgramId,
+    },
     /// A request for another program.
     #[error("the request is for program {found}, this is {wanted}: encrypt with this program's .client file")]
     Foreign {
@@ -99,14 +107,43 @@ impl Server {
         Ok(keys)
     }
 
-    /// Runs the program on every batch of a request and writes the response. `progress` is called with the part of the
-    /// work that is done, from 0 to 1. One batch is in memory at a time.
+    /// Reads a model that its owner encrypted for this program under a client's public key.
+    ///
+    /// # Errors
+    /// [`ServerError::Decode`], [`ServerError::ForeignModel`], [`ServerError::Execute`] if it is not what the program takes.
+    pub fn read_model(&self, source: impl Read) -> Result<EncryptedModel, ServerError> {
+        let model = wire::read_encrypted_model(source, self.program(), self.executor.threads())?;
+        if model.program != self.id {
+            return Err(ServerError::ForeignModel { found: model.program, wanted: self.id });
+        }
+        self.executor.check_model(&model.arrays)?;
+        Ok(model)
+    }
+
+    /// Runs a program whose weights are in the clear on every batch of a request and writes the response. `progress` is
+    /// called with the part of the work that is done, from 0 to 1. One batch is in memory at a time.
     ///
     /// # Errors
     /// [`ServerError`]; what was written by then is useless.
     pub fn run(
         &self,
         request: impl Read,
+        keys: &EvaluationKeys,
+        sink: impl Write,
+        progress: &(dyn Fn(f64) + Sync),
+    ) -> Result<BatchHeader, ServerError> {
+        let none = EncryptedModel { program: self.id, arrays: Vec::new() };
+        self.run_with_model(request, &none, keys, sink, progress)
+    }
+
+    /// As [`run`](Self::run), with a model that was encrypted under the key of the request.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with_model(
+        &self,
+        request: impl Read,
+        model: &EncryptedModel,
         keys: &EvaluationKeys,
         sink: impl Write,
         progress: &(dyn Fn(f64) + Sync),
@@ -118,7 +155,8 @@ impl Server {
         for batch in 0..header.batches {
             let ciphertexts = wire::read_batch(&mut reader, self.params(), &header, self.executor.threads())?;
             let overall = |part| progress((batch as f64 + part) / header.batches as f64);
-            self.write_results(&mut writer, self.executor.run(ciphertexts, keys, &overall)?)?;
+            let results = self.executor.run_with_model(ciphertexts, &model.arrays, keys, &overall)?;
+            self.write_results(&mut writer, results)?;
         }
         reader.finish()?;
         Ok(response)

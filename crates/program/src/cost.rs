@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Op, Program, ValueId};
+use crate::slots::Shape;
+use crate::{Op, Program, SlotMatrix, ValueId};
 
 /// Nanoseconds of the ring's operations on one thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,27 +112,72 @@ impl Work {
             + Self::baby_step(limbs, special, n)
     }
 
-    /// A matrix over slots with these numbers of diagonals and of baby and giant steps other than zero, and its division
-    /// by `divisor` primes.
-    pub fn slot_matrix(
-        [diagonals, babies, giants]: [usize; 3],
-        limbs: usize,
-        special: usize,
-        divisor: usize,
-        n: u64,
-    ) -> Self {
-        let extended = limbs + special;
-        let times = |count: usize, work: Self| Self {
-            transforms: count as u64 * work.transforms,
-            multiplications: count as u64 * work.multiplications,
-            ..work
-        };
-        let products = Self { multiplications: (2 * diagonals * extended) as u64 * n, ..Self::default() };
-        products
-            + Self::decomposition(limbs, special, n)
-            + times(babies, Self::baby_step(limbs, special, n))
-            + times(giants, Self::giant_step(limbs, special, n))
-            + Self::division(2, extended, divisor, n)
+    /// A matrix over slots, with a rescaling or not.
+    pub fn slot_matrix(counts: &SlotMatrixCounts, limbs: usize, special: usize, rescale: bool, n: u64) -> Self {
+        if counts.babies + counts.giants == 0 {
+            let products = Self::products(2 * counts.diagonals, 1, limbs, n);
+            let division = Self::division(2 * counts.rows, limbs, 1, n);
+            return if rescale { products + division } else { products };
+        }
+        let (extended, divisor) = (limbs + special, special + usize::from(rescale));
+        Self::products(2 * counts.diagonals, 1, extended, n)
+            + Self::decomposition(limbs, special, n).times(counts.columns)
+            + Self::baby_step(limbs, special, n).times(counts.babies)
+            + Self::giant_step(limbs, special, n).times(counts.giants)
+            + Self::division(2 * counts.rows, extended, divisor, n)
+    }
+
+    /// One ciphertext rotated by each of these, by giant steps and baby steps below `base`.
+    pub fn rotations(rotations: &[usize], base: usize, limbs: usize, special: usize, n: u64) -> Self {
+        let giants: BTreeSet<usize> = rotations.iter().map(|rotation| rotation / base).collect();
+        let steps = giants.iter().filter(|giant| **giant != 0).count();
+        let babies = rotations.iter().filter(|rotation| *rotation % base != 0).count();
+        let hoisted = Self::hoisted_rotation(limbs, special, n);
+        Self::decomposition(limbs, special, n).times(1 + steps) + hoisted.times(steps + babies)
+    }
+
+    /// One rotation of a decomposed ciphertext, divided.
+    pub fn hoisted_rotation(limbs: usize, special: usize, n: u64) -> Self {
+        Self::baby_step(limbs, special, n) + Self::division(2, limbs + special, special, n)
+    }
+
+    /// This work, so many times.
+    #[must_use]
+    pub fn times(self, count: usize) -> Self {
+        Self {
+            transforms: self.transforms * count as u64,
+            multiplications: self.multiplications * count as u64,
+            multiply_accumulates: self.multiply_accumulates * count as u64,
+        }
+    }
+}
+
+/// What a matrix over slots has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotMatrixCounts {
+    /// Ciphertexts of the result.
+    pub rows: usize,
+    /// Ciphertexts of the operand.
+    pub columns: usize,
+    /// Diagonals.
+    pub diagonals: usize,
+    /// Rotations by baby steps, of all ciphertexts of the operand.
+    pub babies: usize,
+    /// Rotations by giant steps, for all ciphertexts of the result.
+    pub giants: usize,
+}
+
+impl SlotMatrixCounts {
+    /// Those of a matrix.
+    pub fn new(matrix: &SlotMatrix) -> Self {
+        let Shape { rows, columns, .. } = *matrix.shape();
+        Self {
+            rows,
+            columns,
+            diagonals: matrix.diagonals().len(),
+            babies: matrix.babies().iter().filter(|(_, step)| *step != 0).count(),
+            giants: matrix.giant_rotations().iter().sum(),
+        }
     }
 }
 
@@ -147,7 +193,7 @@ impl Program {
         let limbs = result.level.limbs();
         let source_limbs = |source: &ValueId| self.types()[source.0].level.limbs();
         match &self.ops()[op] {
-            Op::Input { .. } | Op::DropTo { .. } => Work::default(),
+            Op::Input { .. } | Op::Model { .. } | Op::DropTo { .. } => Work::default(),
             Op::Linear { matrix, .. } => Work::linear(matrix.entries(), result.components, limbs, n),
             Op::Square { .. } => Work::products(3, result.features, limbs, n),
             Op::Multiply { .. } => Work::products(4, result.features, limbs, n),
@@ -157,12 +203,16 @@ impl Program {
             }
             Op::Rescale { source } => Work::division(result.components * result.features, source_limbs(source), 1, n),
             Op::SlotMatrix { source, matrix, rescale, .. } => {
-                let turned = |steps: BTreeSet<usize>| steps.iter().filter(|step| **step != 0).count();
-                let counts = [matrix.diagonals().len(), turned(matrix.babies()), turned(matrix.giants())];
-                Work::slot_matrix(counts, source_limbs(source), special, special + usize::from(*rescale), n)
+                Work::slot_matrix(&SlotMatrixCounts::new(matrix), source_limbs(source), special, *rescale, n)
             }
-            Op::Fold { rotations, .. } => Work::key_switch(rotations.len(), limbs, special, special, n),
-            Op::AddSlots { .. } => Work::products(1, 1, limbs, n),
+            Op::Rotate { source, rotations, base } => {
+                let features = self.types()[source.0].features;
+                Work::rotations(rotations, *base, limbs, special, n).times(features)
+            }
+            Op::Fold { rotations, .. } => {
+                Work::key_switch(result.features * rotations.len(), limbs, special, special, n)
+            }
+            Op::AddSlots { .. } => Work::products(1, result.features, limbs, n),
         }
     }
 

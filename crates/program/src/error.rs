@@ -84,6 +84,12 @@ pub enum VerifyError {
         /// Slots of a ciphertext.
         slots: usize,
     },
+    /// No rotation, or rotations that do not rise.
+    #[error("operation {op}: wanted at least one rotation, and rising ones")]
+    Rotations {
+        /// Position of the operation.
+        op: usize,
+    },
     /// A weight that is too large for its scale.
     #[error("operation {op}: a weight of {weight} at scale {scale} is too large to encode")]
     Weight {
@@ -132,6 +138,14 @@ pub enum VerifyError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError {
+    /// Arrays of encrypted weights that the program does not take, or too few of them.
+    #[error("{found} arrays of encrypted weights, the program takes {wanted}")]
+    ModelArrays {
+        /// Arrays found.
+        found: usize,
+        /// Arrays wanted.
+        wanted: usize,
+    },
     /// Another number of ciphertexts than the program has inputs.
     #[error("{found} ciphertexts, the program has {wanted} inputs")]
     Inputs {

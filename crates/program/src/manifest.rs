@@ -5,6 +5,9 @@ use std::fmt;
 use nightloom_he::{CkksParams, CkksSpec, EvaluationKeySpec, Level, Ring, Scale, SpecError};
 use serde::{Deserialize, Serialize};
 
+/// Most slots of the ciphertexts of one request that samples are spread over.
+const MAX_INPUT_SLOTS: usize = 1 << 22;
+
 /// SHA-256 of the bytes of a program: requests carry it, so that a wrong program is an error and not garbage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProgramId(pub [u8; 32]);
@@ -40,14 +43,19 @@ pub struct InputEncoding {
 pub enum Packing {
     /// One ciphertext a feature, one sample a slot.
     SampleInSlot,
-    /// Samples spread over the slots of one ciphertext.
+    /// Samples spread over the slots of a few ciphertexts.
     SampleInSlots {
-        /// Samples that share a ciphertext.
+        /// Samples of one run.
         batch: usize,
-        /// What each slot of one period holds: a feature, those of the samples of a batch one after another, or zero.
+        /// Ciphertexts of a request for one run.
+        inputs: usize,
+        /// What each slot of one period of these ciphertexts, one after another, holds: a feature, those of the samples of
+        /// a batch one after another, or zero.
         input: Vec<Option<u32>>,
-        /// The slot of each output, those of the samples of a batch one after another.
-        outputs: Vec<u32>,
+        /// Ciphertexts of a response for one run.
+        results: usize,
+        /// The ciphertext and the slot of each output, those of the samples of a batch one after another.
+        outputs: Vec<(u32, u32)>,
         /// Whether results come compressed.
         compressed: bool,
     },
@@ -110,7 +118,7 @@ impl ClientSpec {
     pub fn request_ciphertexts(&self) -> usize {
         match &self.packing {
             Packing::SampleInSlot => self.inputs(),
-            Packing::SampleInSlots { .. } => 1,
+            Packing::SampleInSlots { inputs, .. } => *inputs,
         }
     }
 
@@ -118,7 +126,7 @@ impl ClientSpec {
     pub fn response_ciphertexts(&self) -> usize {
         match &self.packing {
             Packing::SampleInSlot => self.outputs(),
-            Packing::SampleInSlots { .. } => 1,
+            Packing::SampleInSlots { results, .. } => *results,
         }
     }
 
@@ -303,16 +311,20 @@ enum PackingJson {
     SampleInSlots {
         batch: u32,
         period: u32,
-        /// First slot, first feature, distance of features, number of slots.
+        inputs: u32,
+        /// First slot, first feature, distance of features, number of slots; the slots of the ciphertexts one after another.
         input: Vec<(u32, u32, i32, u32)>,
-        outputs: Vec<u32>,
+        results: u32,
+        outputs: Vec<(u32, u32)>,
         compressed: bool,
     },
 }
 
 impl PackingJson {
     fn new(packing: &Packing) -> Self {
-        let Packing::SampleInSlots { batch, input, outputs, compressed } = packing else { return Self::SampleInSlot };
+        let Packing::SampleInSlots { batch, inputs, input, results, outputs, compressed } = packing else {
+            return Self::SampleInSlot;
+        };
         let mut runs: Vec<(u32, u32, i32, u32)> = Vec::new();
         for (slot, feature) in input.iter().enumerate() {
             let (Some(feature), slot) = (*feature, slot as u32) else { continue };
@@ -329,24 +341,33 @@ impl PackingJson {
                 _ => runs.push((slot, feature, 0, 1)),
             }
         }
-        let (period, outputs) = (input.len() as u32, outputs.clone());
-        Self::SampleInSlots { batch: *batch as u32, period, input: runs, outputs, compressed: *compressed }
+        Self::SampleInSlots {
+            batch: *batch as u32,
+            period: (input.len() / inputs) as u32,
+            inputs: *inputs as u32,
+            input: runs,
+            results: *results as u32,
+            outputs: outputs.clone(),
+            compressed: *compressed,
+        }
     }
 
-    /// `None` if a slot, a feature or the period is not one, for samples of this many inputs and outputs.
-    fn packing(self, inputs: usize, outputs: usize) -> Option<Packing> {
-        let Self::SampleInSlots { batch, period, input: runs, outputs: slots, compressed } = self else {
+    /// `None` if a ciphertext, a slot, a feature or the period is not one, for samples of this many features and numbers of
+    /// a result.
+    fn packing(self, features: usize, numbers: usize) -> Option<Packing> {
+        let Self::SampleInSlots { batch, period, inputs, input: runs, results, outputs, compressed } = self else {
             return Some(Packing::SampleInSlot);
         };
-        let (batch, period) = (batch as usize, period as usize);
+        let [batch, period, inputs, results] = [batch, period, inputs, results].map(|count| count as usize);
         let sized = batch.is_power_of_two() && period.is_power_of_two() && period <= crate::wire::MAX_PERIOD;
-        if !sized || Some(slots.len()) != outputs.checked_mul(batch) {
+        if !sized || Some(outputs.len()) != numbers.checked_mul(batch) || results == 0 || results > outputs.len() {
             return None;
         }
-        let features = inputs.checked_mul(batch)?;
-        let mut input = vec![None; period];
+        let features = features.checked_mul(batch)?;
+        let slots = inputs.checked_mul(period).filter(|slots| (1..=MAX_INPUT_SLOTS).contains(slots))?;
+        let mut input = vec![None; slots];
         for (first, start, step, count) in runs {
-            for at in 0..i64::from(count).min(period as i64 + 1) {
+            for at in 0..i64::from(count).min(slots as i64 + 1) {
                 let feature = i64::from(start) + at * i64::from(step);
                 let feature = u32::try_from(feature).ok().filter(|feature| (*feature as usize) < features)?;
                 let slot = input.get_mut(first as usize + at as usize)?;
@@ -355,10 +376,14 @@ impl PackingJson {
                 }
             }
         }
-        slots.iter().all(|slot| (*slot as usize) < period).then_some(Packing::SampleInSlots {
+        let inside =
+            |(result, slot): &(u32, u32)| (*result as usize) < results && (*slot as usize) < crate::wire::MAX_PERIOD;
+        outputs.iter().all(inside).then_some(Packing::SampleInSlots {
             batch,
+            inputs,
             input,
-            outputs: slots,
+            results,
+            outputs,
             compressed,
         })
     }

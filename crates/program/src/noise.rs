@@ -25,40 +25,46 @@ pub struct NoiseBound {
     pub public_key: f64,
 }
 
-/// Variances of the noise that an operation adds, in units of the message: one number for all slots, or one a slot.
+/// Variances of the noise that an operation adds, in units of the message.
 enum Variance {
+    /// The same in every slot, independent.
     Even(f64),
-    Slots(Vec<f64>),
+    /// By ciphertext and slot of one period: noise that repeats with the message.
+    Repeating {
+        /// Slots of a period.
+        period: usize,
+        variances: Vec<f64>,
+    },
 }
 
 impl Variance {
-    /// The variance of the sum of the slots' noise times these factors.
-    fn of_sum(&self, factors: &[f64]) -> f64 {
+    /// The variance of the sum of the noise of every slot times these factors, `slots` of them a ciphertext.
+    fn of_sum(&self, factors: &[f64], slots: usize) -> f64 {
         match self {
             Self::Even(variance) => variance * factors.iter().map(|factor| factor * factor).sum::<f64>(),
-            Self::Slots(variances) => {
-                factors.iter().zip(variances.iter().cycle()).map(|(factor, v)| factor * factor * v).sum()
+            Self::Repeating { period, variances } => {
+                let vectors = factors.chunks_exact(slots).zip(variances.chunks_exact(*period));
+                let of_vector = |(factors, variances): (&[f64], &[f64])| -> f64 {
+                    let total = |slot: usize| factors[slot..].iter().step_by(*period).sum::<f64>();
+                    variances.iter().enumerate().map(|(slot, variance)| total(slot).powi(2) * variance).sum()
+                };
+                vectors.map(of_vector).sum()
             }
-        }
-    }
-
-    /// Adds to each slot the variance of its noise times its factor, over all features.
-    fn add_to(&self, factors: &[f64], slots: &mut [f64]) {
-        let count = slots.len();
-        for (at, factor) in factors.iter().enumerate() {
-            let variance = match self {
-                Self::Even(variance) => *variance,
-                Self::Slots(variances) => variances[at % variances.len()],
-            };
-            slots[at % count] += factor * factor * variance;
         }
     }
 
     fn mean(&self) -> f64 {
         match self {
             Self::Even(variance) => *variance,
-            Self::Slots(variances) => variances.iter().sum::<f64>() / variances.len() as f64,
+            Self::Repeating { variances, .. } => variances.iter().sum::<f64>() / variances.len() as f64,
         }
+    }
+}
+
+/// Adds to each slot the variance of its noise times its factor, over all ciphertexts.
+fn add_squares(variance: f64, factors: &[f64], slots: &mut [f64]) {
+    for vector in factors.chunks_exact(slots.len()) {
+        slots.iter_mut().zip(vector).for_each(|(sum, factor)| *sum += factor * factor * variance);
     }
 }
 
@@ -97,8 +103,10 @@ impl OutputNoise {
 struct Entering {
     /// Fresh noise and rounded weights, which are Gaussian in a slot.
     gaussian: Variance,
-    /// Roundings and key switches, which hold a product with the secret.
-    product: Variance,
+    /// Variance in every slot of roundings and key switches, which hold a product with the secret.
+    product: f64,
+    /// The same for every rotation by a baby step of a matrix over slots, whose weights come after it.
+    baby: f64,
 }
 
 impl Program {
@@ -108,65 +116,78 @@ impl Program {
     /// # Panics
     /// If there is no such operation.
     pub fn entering_noise(&self, op: usize) -> f64 {
-        let operand = match &self.ops()[op] {
-            Op::SlotMatrix { matrix, .. } => vec![1.0; matrix.period()],
-            _ => Vec::new(),
+        let (operand, weights) = match &self.ops()[op] {
+            Op::SlotMatrix { matrix, .. } => {
+                let turned = matrix.diagonals().iter().filter(|diagonal| matrix.steps(diagonal.rotation).0 != 0);
+                let squares = turned.flat_map(|diagonal| &diagonal.weights).map(|weight| f64::from(*weight).powi(2));
+                let slots = matrix.shape().rows * matrix.period();
+                (vec![1.0; matrix.shape().columns * matrix.period()], squares.sum::<f64>() / slots as f64)
+            }
+            _ => (Vec::new(), 0.0),
         };
-        let Entering { gaussian, product } = self.entering(op, &operand);
-        (gaussian.mean() + product.mean()).sqrt()
+        let Entering { gaussian, product, baby } = self.entering(op, &operand);
+        (gaussian.mean() + product + baby * weights).sqrt()
     }
 
+    /// `operand` has at least one period of slots a ciphertext; only matrices over slots read it.
     fn entering(&self, op: usize, operand: &[f64]) -> Entering {
         let params = self.params();
         let result = &self.types()[op];
         let scale = result.scale.to_f64();
         let square = |deviation: f64, scale: f64| (deviation / scale).powi(2);
-        let none = Variance::Even(0.0);
+        let none = Entering { gaussian: Variance::Even(0.0), product: 0.0, baby: 0.0 };
         match &self.ops()[op] {
             Op::Input { .. } => {
-                Entering { gaussian: Variance::Even(square(scheme::fresh_symmetric(params), scale)), product: none }
+                Entering { gaussian: Variance::Even(square(scheme::fresh_symmetric(params), scale)), ..none }
+            }
+            // The owner of the model has the public key only.
+            Op::Model { .. } => Entering { product: square(scheme::fresh_public(params), scale), ..none },
+            Op::Rotate { rotations, base, .. } => {
+                let both = rotations.iter().any(|rotation| rotation % base != 0 && rotation >= base);
+                let steps = if both { 2.0 } else { 1.0 };
+                Entering { product: steps * square(scheme::rotation(params, result.level), scale), ..none }
             }
             Op::Relinearize { source } | Op::RelinearizeRescale { source } => {
                 let source = &self.types()[source.0];
                 let switch = square(scheme::key_switch(params, source.level), source.scale.to_f64());
-                let product = Variance::Even(switch + square(scheme::rounding(params, 2), scale));
-                Entering { gaussian: none, product }
+                Entering { product: switch + square(scheme::rounding(params, 2), scale), ..none }
             }
             Op::Rescale { .. } => {
-                let product = Variance::Even(square(scheme::rounding(params, result.components), scale));
-                Entering { gaussian: none, product }
+                Entering { product: square(scheme::rounding(params, result.components), scale), ..none }
             }
             Op::SlotMatrix { source, matrix, weight_scale, .. } => {
                 let source = &self.types()[source.0];
                 let (weights, before) = (weight_scale.to_f64(), source.scale.mul(weight_scale).to_f64());
-                let rounded = square(scheme::encoding(params), weights);
+                let rounded = square(scheme::encoding_periodic(params, matrix.period()), weights);
                 let switch = scheme::key_switch(params, source.level);
-                let baby = square(switch, source.scale.to_f64());
-                let turned = matrix.giants().iter().filter(|giant| **giant != 0).count() as f64;
+                // All rows are taken to have as many as the one with the most.
+                let turned = matrix.giant_rotations().into_iter().max().unwrap_or(0) as f64;
                 let giant = turned * (square(scheme::extended_rotation(params, source.level), before));
                 let division = square(scheme::rounding(params, 2), scale);
-                let mut gaussian = vec![0.0; operand.len()];
-                let mut product = vec![giant + division; matrix.period()];
+                let period = matrix.period();
+                let length = operand.len() / matrix.shape().columns;
+                let mut variances = vec![0.0; matrix.shape().rows * period];
                 for diagonal in matrix.diagonals() {
-                    let (head, tail) = operand.split_at(diagonal.rotation);
-                    let rotated = tail.iter().chain(head);
-                    gaussian.iter_mut().zip(rotated).for_each(|(sum, x)| *sum += rounded * x * x);
-                    if matrix.steps(diagonal.rotation).0 != 0 {
-                        let weights = diagonal.weights.iter().map(|weight| f64::from(*weight));
-                        product.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += baby * weight * weight);
-                    }
+                    let vector = &operand[diagonal.column * length..][..period];
+                    let (head, tail) = vector.split_at(diagonal.rotation);
+                    let sums = variances[diagonal.row * period..].iter_mut();
+                    sums.zip(tail.iter().chain(head)).for_each(|(sum, x)| *sum += rounded * x * x);
                 }
-                Entering { gaussian: Variance::Slots(gaussian), product: Variance::Slots(product) }
+                Entering {
+                    gaussian: Variance::Repeating { period, variances },
+                    product: giant + division,
+                    baby: square(switch, source.scale.to_f64()),
+                }
             }
             Op::Fold { rotations, .. } => {
                 // The noise of a step is summed over as many slots as the steps after it.
                 let each = square(scheme::key_switch(params, result.level), scale)
                     + square(scheme::rounding(params, 2), scale);
                 let terms = (1u64 << rotations.len().min(63)) as f64 - 1.0;
-                Entering { gaussian: none, product: Variance::Even(each * terms) }
+                Entering { product: each * terms, ..none }
             }
             Op::Linear { .. } | Op::Square { .. } | Op::Multiply { .. } | Op::DropTo { .. } | Op::AddSlots { .. } => {
-                Entering { gaussian: none, product: Variance::Even(0.0) }
+                none
             }
         }
     }
@@ -175,15 +196,21 @@ impl Program {
     /// positions in the result of [`evaluate`](Self::evaluate).
     ///
     /// # Panics
-    /// If `input` does not have a period of slots for each of the program's inputs.
-    pub fn output_bounds(&self, input: &[f64], outputs: impl IntoIterator<Item = usize>) -> Vec<NoiseBound> {
+    /// If `input` does not have a period of slots for each of the program's inputs; and as
+    /// [`evaluate_all`](Self::evaluate_all).
+    pub fn output_bounds(
+        &self,
+        input: &[f64],
+        model: &[Vec<f64>],
+        outputs: impl IntoIterator<Item = usize>,
+    ) -> Vec<NoiseBound> {
         // Noise does not repeat with the period of the message.
         let (period, features) = (self.period(), self.input_type().features);
         let slots = if period == 1 { 1 } else { self.params().slots() };
         let whole: Vec<f64> =
             input.chunks_exact(period).flat_map(|period| period.iter().copied().cycle().take(slots)).collect();
         assert_eq!(whole.len(), features * slots, "slots of one request");
-        let values = self.evaluate_all(&whole);
+        let values = self.evaluate_all(&whole, model);
         let entering: Vec<Entering> = (0..self.ops().len())
             .map(|op| {
                 let operand = self.ops()[op].sources().first().map_or(&[][..], |source| &values[source.0]);
@@ -220,13 +247,13 @@ impl Program {
             if adjoint.is_empty() {
                 continue;
             }
-            let Entering { gaussian, product } = &entering[op];
+            let Entering { gaussian, product, baby } = &entering[op];
             match (op, self.types()[op].components) {
-                (0, _) => noise.input = gaussian.of_sum(&adjoint),
-                (_, 3) => noise.three += product.of_sum(&adjoint).sqrt(),
+                (0, _) => noise.input = gaussian.of_sum(&adjoint, slots),
+                (_, 3) => noise.three += Variance::Even(*product).of_sum(&adjoint, slots).sqrt(),
                 _ => {
-                    noise.gaussian += gaussian.of_sum(&adjoint);
-                    product.add_to(&adjoint, &mut noise.product);
+                    noise.gaussian += gaussian.of_sum(&adjoint, slots);
+                    add_squares(*product, &adjoint, &mut noise.product);
                 }
             }
             let mut add = |value: usize, derivatives: &mut dyn Iterator<Item = f64>| {
@@ -235,7 +262,7 @@ impl Program {
                 target.iter_mut().zip(derivatives).for_each(|(sum, derivative)| *sum += derivative);
             };
             match &self.ops()[op] {
-                Op::Input { .. } => {}
+                Op::Input { .. } | Op::Model { .. } => {}
                 Op::Linear { sources, matrix, .. } => {
                     let mut columns = vec![0.0; matrix.columns() * slots];
                     for (row, derivatives) in adjoint.chunks_exact(slots).enumerate() {
@@ -265,14 +292,30 @@ impl Program {
                 | Op::DropTo { source, .. }
                 | Op::AddSlots { source, .. } => add(source.0, &mut adjoint.iter().copied()),
                 Op::SlotMatrix { source, matrix, .. } => {
-                    add(source.0, &mut matrix.apply_transposed(&adjoint).into_iter());
+                    let adjoints = matrix.baby_adjoints(&adjoint);
+                    for ((_, step), derivatives) in &adjoints {
+                        if *step != 0 {
+                            add_squares(*baby, derivatives, &mut noise.product);
+                        }
+                    }
+                    add(source.0, &mut matrix.transposed(&adjoints).into_iter());
+                }
+                Op::Rotate { source, rotations, .. } => {
+                    let back = |derivatives: &[f64]| {
+                        let mut sum = vec![0.0; slots];
+                        for (rotation, y) in rotations.iter().zip(derivatives.chunks_exact(slots)) {
+                            let terms = crate::slots::rotate(y, slots - rotation);
+                            sum.iter_mut().zip(terms).for_each(|(sum, derivative)| *sum += derivative);
+                        }
+                        sum
+                    };
+                    add(source.0, &mut adjoint.chunks_exact(slots * rotations.len()).flat_map(back));
                 }
                 Op::Fold { source, rotations } => {
-                    let folded = rotations
-                        .iter()
-                        .rev()
-                        .fold(adjoint, |y, rotation| crate::slots::fold_transposed(&y, *rotation));
-                    add(source.0, &mut folded.into_iter());
+                    let folded = |y: &[f64]| {
+                        rotations.iter().rev().fold(y.to_vec(), |y, r| crate::slots::fold_transposed(&y, *r))
+                    };
+                    add(source.0, &mut adjoint.chunks_exact(slots).flat_map(folded));
                 }
             }
         }

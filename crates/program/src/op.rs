@@ -28,6 +28,18 @@ pub enum Op {
         /// Scale at which they are encoded.
         scale: Scale,
     },
+    /// Weights encrypted by the owner of the model: fresh ciphertexts of two components under the client's public key. The
+    /// program does not say what they are.
+    Model {
+        /// Number of ciphertexts.
+        features: usize,
+        /// Level at which they are encrypted.
+        level: Level,
+        /// Scale at which they are encoded.
+        scale: Scale,
+        /// Slots after which every vector repeats, a power of two.
+        period: usize,
+    },
     /// `matrix * (sources one after another) + bias`. The scale of the result is the scale of a source times its weight
     /// scale, and must come out the same for every source.
     Linear {
@@ -72,9 +84,9 @@ pub enum Op {
         /// The level of the result.
         level: Level,
     },
-    /// A matrix over the slots of one ciphertext, then [`Op::Rescale`] if asked for, with one division.
+    /// A matrix over the slots of all ciphertexts, then [`Op::Rescale`] if asked for, with one division.
     SlotMatrix {
-        /// The ciphertext.
+        /// The array; its ciphertexts are the columns.
         source: ValueId,
         /// Weights as real numbers.
         matrix: SlotMatrix,
@@ -83,18 +95,27 @@ pub enum Op {
         /// Whether the result is divided by the last prime of the level.
         rescale: bool,
     },
-    /// Adds to every slot the one `rotation` further on, for each rotation in turn.
+    /// Every ciphertext rotated by each of some rotations: those of the first ciphertext come first.
+    Rotate {
+        /// The array.
+        source: ValueId,
+        /// The rotations, rising.
+        rotations: Vec<usize>,
+        /// A rotation is made by a giant step, a multiple of this, and a baby step below it; a power of two.
+        base: usize,
+    },
+    /// Adds to every slot the one `rotation` further on, for each rotation in turn, in every ciphertext by itself.
     Fold {
-        /// The ciphertext.
+        /// The array.
         source: ValueId,
         /// The rotations, in order.
         rotations: Vec<usize>,
     },
-    /// Adds a vector of slots.
+    /// Adds vectors of slots.
     AddSlots {
-        /// The ciphertext.
+        /// The array.
         source: ValueId,
-        /// One period of slots, a power of two.
+        /// One period of slots, a power of two, for each ciphertext, one after another.
         values: Vec<f64>,
     },
 }
@@ -103,7 +124,7 @@ impl Op {
     /// The values that the operation reads.
     pub fn sources(&self) -> Vec<ValueId> {
         match self {
-            Self::Input { .. } => Vec::new(),
+            Self::Input { .. } | Self::Model { .. } => Vec::new(),
             Self::Linear { sources, .. } => sources.iter().map(|source| source.value).collect(),
             Self::Multiply { left, right } => vec![*left, *right],
             Self::Square { source }
@@ -112,6 +133,7 @@ impl Op {
             | Self::RelinearizeRescale { source }
             | Self::DropTo { source, .. }
             | Self::SlotMatrix { source, .. }
+            | Self::Rotate { source, .. }
             | Self::Fold { source, .. }
             | Self::AddSlots { source, .. } => vec![*source],
         }
@@ -121,6 +143,7 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Input { .. } => "input",
+            Self::Model { .. } => "encrypted weights",
             Self::Linear { .. } => "linear",
             Self::Square { .. } => "square",
             Self::Multiply { .. } => "multiply",
@@ -130,6 +153,7 @@ impl Op {
             Self::DropTo { .. } => "drop levels",
             Self::SlotMatrix { rescale: false, .. } => "slot matrix",
             Self::SlotMatrix { rescale: true, .. } => "slot matrix+rescale",
+            Self::Rotate { .. } => "rotate",
             Self::Fold { .. } => "fold",
             Self::AddSlots { .. } => "add slots",
         }

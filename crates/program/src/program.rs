@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use nightloom_he::{CkksParams, CompressedCiphertext, EvaluationKeySpec, Level, Scale};
+use nightloom_he::{CkksParams, CompressedCiphertext, EvaluationKeySpec, ExtendedPlaintext, Level, Scale};
 
-use crate::verify::{self, ValueType};
+use crate::verify::{self, ValueType, rotated_period};
 use crate::{Op, ValueId, VerifyError};
 
 /// A verified list of operations in order, with the parameters they are for.
@@ -103,6 +103,20 @@ impl Program {
         &self.types[0]
     }
 
+    /// The arrays of encrypted weights that the program takes, in order, with their types and periods.
+    pub fn model(&self) -> impl Iterator<Item = (&ValueType, usize)> {
+        let array = |(op, result)| match op {
+            &Op::Model { period, .. } => Some((result, period)),
+            _ => None,
+        };
+        self.ops.iter().zip(&self.types).filter_map(array)
+    }
+
+    /// Whether the weights are encrypted.
+    pub fn has_encrypted_model(&self) -> bool {
+        self.model().next().is_some()
+    }
+
     /// The value that is the response.
     pub fn output(&self) -> ValueId {
         self.output
@@ -116,13 +130,14 @@ impl Program {
     /// Slots after which every vector of the program repeats: all that the cleartext interpreter looks at. 1 if no
     /// operation moves slots, so that every slot is a sample by itself.
     pub fn period(&self) -> usize {
-        let period = |op: &Op| match op {
+        let period = |(op, result): (&Op, &ValueType)| match op {
             Op::SlotMatrix { matrix, .. } => matrix.period(),
-            Op::Fold { rotations, .. } => rotations.iter().max().map_or(1, |largest| (largest + 1).next_power_of_two()),
-            Op::AddSlots { values, .. } => values.len(),
+            Op::Model { period, .. } => *period,
+            Op::Fold { rotations, .. } | Op::Rotate { rotations, .. } => rotated_period(rotations),
+            Op::AddSlots { values, .. } => values.len() / result.features,
             _ => 1,
         };
-        self.ops.iter().map(period).max().unwrap_or(1)
+        self.ops.iter().zip(&self.types).map(period).max().unwrap_or(1)
     }
 
     /// The rotations that need a key, each with the highest level at which it is used.
@@ -136,7 +151,13 @@ impl Program {
             match op {
                 Op::SlotMatrix { source, matrix, .. } => {
                     let level = self.types[source.0].level;
-                    matrix.babies().into_iter().chain(matrix.giants()).for_each(|step| add(step, level));
+                    matrix.rotations().into_iter().for_each(|step| add(step, level));
+                }
+                Op::Rotate { rotations, base, .. } => {
+                    rotations.iter().for_each(|rotation| {
+                        add(rotation % base, result.level);
+                        add(rotation - rotation % base, result.level);
+                    });
                 }
                 Op::Fold { rotations, .. } => rotations.iter().for_each(|rotation| add(*rotation, result.level)),
                 _ => {}
@@ -159,12 +180,18 @@ impl Program {
     pub fn weight_bytes(&self) -> u64 {
         let bytes = |op: &Op| match op {
             Op::SlotMatrix { source, matrix, .. } => {
-                let limbs = self.types[source.0].level.limbs() + self.params.special_primes().len();
-                (matrix.diagonals().len() * limbs * self.params.degree() * size_of::<f64>()) as u64
+                let each = self.diagonal_bytes(self.types[source.0].level, matrix.period());
+                (matrix.diagonals().len() * each) as u64
             }
             _ => 0,
         };
         self.ops.iter().map(bytes).sum()
+    }
+
+    /// Bytes of one encoded diagonal of this period for an operand at a level.
+    pub(crate) fn diagonal_bytes(&self, level: Level, period: usize) -> usize {
+        let limbs = level.limbs() + self.params.special_primes().len();
+        limbs * ExtendedPlaintext::residues(&self.params, period) * size_of::<f64>()
     }
 
     /// Whether a relinearisation key is needed.

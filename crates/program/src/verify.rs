@@ -37,6 +37,11 @@ pub(crate) fn types(params: &CkksParams, ops: &[Op]) -> Result<Vec<ValueType>, V
     Ok(types)
 }
 
+/// The shortest period that has these rotations.
+pub(crate) fn rotated_period(rotations: &[usize]) -> usize {
+    rotations.iter().max().map_or(1, |largest| (largest + 1).next_power_of_two())
+}
+
 struct Rule<'a> {
     params: &'a CkksParams,
     op: usize,
@@ -49,6 +54,12 @@ impl Rule<'_> {
             Op::Input { features, level, scale } => {
                 self.level_exists(*level)?;
                 self.scale_of_chain(scale)?;
+                Ok(ValueType { features: *features, components: 2, level: *level, scale: scale.clone() })
+            }
+            Op::Model { features, level, scale, period } => {
+                self.level_exists(*level)?;
+                self.scale_of_chain(scale)?;
+                self.period(*period)?;
                 Ok(ValueType { features: *features, components: 2, level: *level, scale: scale.clone() })
             }
             Op::Linear { sources, matrix, bias } => {
@@ -101,6 +112,7 @@ impl Rule<'_> {
             }
             Op::SlotMatrix { source, matrix, weight_scale, rescale } => {
                 let operand = self.slots(*source, matrix.period())?;
+                self.features(operand.features, matrix.shape().columns)?;
                 self.scale_of_chain(weight_scale)?;
                 let weight = matrix.largest_weight();
                 if weight * weight_scale.to_f64() >= MAX_SCALED_WEIGHT {
@@ -109,33 +121,46 @@ impl Rule<'_> {
                 if matrix.diagonals().iter().any(|diagonal| diagonal.rotation != 0) {
                     self.special_primes()?;
                 }
-                let result = ValueType { scale: operand.scale.mul(weight_scale), ..operand.clone() };
+                let features = matrix.shape().rows;
+                let result = ValueType { features, scale: operand.scale.mul(weight_scale), ..operand.clone() };
                 if *rescale { self.rescaled(&result) } else { Ok(result) }
             }
-            Op::Fold { source, rotations } => {
-                let period = rotations.iter().max().map_or(1, |largest| (largest + 1).next_power_of_two());
+            Op::Rotate { source, rotations, base } => {
                 self.special_primes()?;
-                Ok(self.slots(*source, period)?.clone())
+                let operand = self.slots(*source, rotated_period(rotations))?;
+                self.period(*base)?;
+                if rotations.is_empty() || !rotations.is_sorted_by(|a, b| a < b) {
+                    return Err(VerifyError::Rotations { op: self.op });
+                }
+                Ok(ValueType { features: operand.features * rotations.len(), ..operand.clone() })
+            }
+            Op::Fold { source, rotations } => {
+                self.special_primes()?;
+                Ok(self.slots(*source, rotated_period(rotations))?.clone())
             }
             Op::AddSlots { source, values } => {
-                let operand = self.slots(*source, values.len())?;
+                let operand = self.operand(*source)?;
+                let period = values.len().checked_div(operand.features).unwrap_or(0);
+                self.features(values.len(), period * operand.features)?;
+                self.slots(*source, period)?;
                 self.bias_fits(values, &operand.scale, operand.level)?;
                 Ok(operand.clone())
             }
         }
     }
 
-    /// One ciphertext of two components, and a period that divides the slots.
+    /// Ciphertexts of two components, and a period that divides the slots.
     fn slots(&self, source: ValueId, period: usize) -> Result<&ValueType, VerifyError> {
         let operand = self.operand(source)?;
-        self.features(operand.features, 1)?;
         self.components(operand, 2)?;
+        self.period(period)?;
+        Ok(operand)
+    }
+
+    fn period(&self, found: usize) -> Result<(), VerifyError> {
         let slots = self.params.slots();
-        if period.is_power_of_two() && period <= slots {
-            Ok(operand)
-        } else {
-            Err(VerifyError::Period { op: self.op, found: period, slots })
-        }
+        let fits = found.is_power_of_two() && found <= slots;
+        if fits { Ok(()) } else { Err(VerifyError::Period { op: self.op, found, slots }) }
     }
 
     fn special_primes(&self) -> Result<(), VerifyError> {

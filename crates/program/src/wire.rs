@@ -1,11 +1,17 @@
 //! Bytes of programs, client specifications, requests and responses.
 //!
-//! A program is the preamble of [`nightloom_he::wire`], its parameters as JSON, then the operations. A client
+//! A program is the preamble of [`nightloom_he::wire`], its parameters as JSON, then the operations; the weights of an
+//! encrypted model are the same with vectors instead of operations, and encrypted they are ciphertexts. A client
 //! specification is the preamble and JSON. Requests and responses are a preamble and batches of ciphertexts, written and
 //! read one ciphertext at a time.
 
+mod model;
+
 use std::io::{Read, Write};
 
+pub use model::{
+    encrypted_model_bytes, model_weights_bytes, read_encrypted_model, read_model_weights, write_encrypted_model,
+};
 use nightloom_he::wire::{self as scheme, PackedCiphertext, VERSION, write_preamble};
 use nightloom_he::{Ciphertext, CkksParams, CompressedCiphertext, Level, ParamsId, Scale};
 use nightloom_ring::IntegerMatrix;
@@ -14,7 +20,9 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::{ClientSpecJson, ParametersJson};
-use crate::{ClientSpec, Compression, Diagonal, Op, Packing, Program, ProgramId, SlotMatrix, Source, ValueId};
+use crate::{
+    ClientSpec, Compression, Diagonal, Giants, Op, Packing, Program, ProgramId, Shape, SlotMatrix, Source, ValueId,
+};
 
 /// Most features of one value.
 pub const MAX_FEATURES: usize = 1 << 20;
@@ -24,6 +32,10 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 const MAX_OPS: usize = 1 << 16;
 /// Longest period of slots.
 pub(crate) const MAX_PERIOD: usize = 1 << 17;
+/// Most ciphertexts of an operand or a result of a matrix over slots.
+const MAX_SLOT_ARRAY: usize = 1 << 16;
+/// Most slots that one operation adds.
+const MAX_ADDED_SLOTS: usize = 1 << 24;
 /// Most rotations of one fold.
 const MAX_FOLDS: usize = 64;
 /// Most weights of one matrix over slots, zeros included: 2 GiB.
@@ -127,16 +139,33 @@ fn write_op(writer: &mut Writer<impl Write>, op: &Op) -> IoResult {
             writer.u32(values.len() as u32)?;
             values.iter().try_for_each(|value| writer.f64(*value))
         }
+        Op::Model { features, level, scale, period } => {
+            writer.u8(11)?;
+            writer.u32(*features as u32)?;
+            writer.u8(level.0)?;
+            scheme::write_scale(writer, scale)?;
+            writer.u32(*period as u32)
+        }
+        Op::Rotate { source, rotations, base } => {
+            unary(writer, 12, *source)?;
+            writer.u32(*base as u32)?;
+            writer.u32(rotations.len() as u32)?;
+            rotations.iter().try_for_each(|rotation| writer.u32(*rotation as u32))
+        }
     }
 }
 
-/// Period and base, then each diagonal as its rotation and the runs of its weights that are not zero.
+/// The shape, then each diagonal as its place and the runs of its weights that are not zero.
 fn write_slot_matrix(writer: &mut Writer<impl Write>, matrix: &SlotMatrix) -> IoResult {
-    writer.u32(matrix.period() as u32)?;
-    writer.u32(matrix.base() as u32)?;
+    let Shape { rows, columns, period, base, giants } = *matrix.shape();
+    [rows, columns, period, base].into_iter().try_for_each(|size| writer.u32(size as u32))?;
+    writer.u8(match giants {
+        Giants::Separate => 0,
+        Giants::Chained => 1,
+    })?;
     writer.u32(matrix.diagonals().len() as u32)?;
-    for Diagonal { rotation, weights } in matrix.diagonals() {
-        writer.u32(*rotation as u32)?;
+    for Diagonal { row, column, rotation, weights } in matrix.diagonals() {
+        [*row, *column, *rotation].into_iter().try_for_each(|place| writer.u32(place as u32))?;
         let is_zero = |weight: &f32| weight.to_bits() == 0;
         let runs: Vec<&[f32]> = weights.chunk_by(|a, b| is_zero(a) == is_zero(b)).collect();
         writer.u32(runs.iter().filter(|run| !is_zero(&run[0])).count() as u32)?;
@@ -163,14 +192,7 @@ fn unary(writer: &mut Writer<impl Write>, code: u8, source: ValueId) -> IoResult
 /// # Errors
 /// [`DecodeError`] for every way in which the bytes can be wrong, rules of the verifier included.
 pub fn read_program(source: impl Read) -> Result<(Program, bool), DecodeError> {
-    let (_, mut reader) = Header::open(source, Kind::Program, VERSION, MAX_PROGRAM_BYTES)?;
-    let found = ParamsId(reader.bytes()?);
-    let json = reader.byte_string("parameters", MAX_TEXT_BYTES)?;
-    let parameters: ParametersJson = from_json("parameters", &json)?;
-    let (spec, insecure) = parameters.spec();
-    let params = if insecure { spec.validate_insecure() } else { spec.validate() };
-    let params = params.map_err(|error| DecodeError::Text { what: "parameters", problem: error.to_string() })?;
-    check_id(found, &params)?;
+    let (mut reader, params, insecure) = open_with_parameters(source, Kind::Program)?;
     // The least operation is a name's length, a code and a source.
     let count = reader.count("operations", 9, MAX_OPS)?;
     let (mut ops, mut names) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -198,6 +220,19 @@ pub fn read_program(source: impl Read) -> Result<(Program, bool), DecodeError> {
     });
     let program = program.map_err(|error| DecodeError::Text { what: "program", problem: error.to_string() })?;
     Ok((program.with_capacity(capacity), insecure))
+}
+
+/// Opens an artefact that brings its parameters, and says whether they were accepted below 128 bits.
+fn open_with_parameters<R: Read>(source: R, kind: Kind) -> Result<(Reader<R>, CkksParams, bool), DecodeError> {
+    let (_, mut reader) = Header::open(source, kind, VERSION, MAX_PROGRAM_BYTES)?;
+    let found = ParamsId(reader.bytes()?);
+    let json = reader.byte_string("parameters", MAX_TEXT_BYTES)?;
+    let parameters: ParametersJson = from_json("parameters", &json)?;
+    let (spec, insecure) = parameters.spec();
+    let params = if insecure { spec.validate_insecure() } else { spec.validate() };
+    let params = params.map_err(|error| DecodeError::Text { what: "parameters", problem: error.to_string() })?;
+    check_id(found, &params)?;
+    Ok((reader, params, insecure))
 }
 
 fn check_id(found: ParamsId, params: &CkksParams) -> Result<(), DecodeError> {
@@ -232,11 +267,7 @@ fn read_op(reader: &mut Reader<impl Read>) -> Result<Op, DecodeError> {
         8 => {
             let source = value(reader)?;
             let weight_scale = scheme::read_scale(reader)?;
-            let rescale = match reader.u8()? {
-                0 => false,
-                1 => true,
-                found => return Err(DecodeError::Value { what: "rescaling", found: found.into(), wanted: "0 or 1" }),
-            };
+            let rescale = choice(reader, "rescaling", [false, true])?;
             Op::SlotMatrix { source, matrix: read_slot_matrix(reader)?, weight_scale, rescale }
         }
         9 => {
@@ -247,22 +278,45 @@ fn read_op(reader: &mut Reader<impl Read>) -> Result<Op, DecodeError> {
         }
         10 => {
             let source = value(reader)?;
-            let count = reader.count("slots", 8, MAX_PERIOD)?;
+            let count = reader.count("slots", 8, MAX_ADDED_SLOTS)?;
             let values = (0..count).map(|_| reader.f64("slot")).collect::<Result<_, _>>()?;
             Op::AddSlots { source, values }
         }
-        found => return Err(DecodeError::Value { what: "operation", found: found.into(), wanted: "0 to 10" }),
+        11 => Op::Model {
+            features: reader.count("ciphertexts of weights", 0, MAX_FEATURES)?,
+            level: Level(reader.u8()?),
+            scale: scheme::read_scale(reader)?,
+            period: reader.count("period", 0, MAX_PERIOD)?,
+        },
+        12 => {
+            let source = value(reader)?;
+            let base = reader.count("base", 0, MAX_PERIOD)?;
+            let count = reader.count("rotations", 4, MAX_PERIOD)?;
+            let rotations = (0..count).map(|_| Ok(reader.u32()? as usize)).collect::<Result<_, DecodeError>>()?;
+            Op::Rotate { source, rotations, base }
+        }
+        found => return Err(DecodeError::Value { what: "operation", found: found.into(), wanted: "0 to 12" }),
     })
 }
 
+/// One of two, by a byte that is 0 or 1.
+fn choice<T: Copy>(reader: &mut Reader<impl Read>, what: &'static str, options: [T; 2]) -> Result<T, DecodeError> {
+    let found = reader.u8()?;
+    let option = options.get(usize::from(found)).copied();
+    option.ok_or(DecodeError::Value { what, found: found.into(), wanted: "0 or 1" })
+}
+
 fn read_slot_matrix(reader: &mut Reader<impl Read>) -> Result<SlotMatrix, DecodeError> {
+    let rows = reader.count("rows of ciphertexts", 0, MAX_SLOT_ARRAY)?;
+    let columns = reader.count("columns of ciphertexts", 0, MAX_SLOT_ARRAY)?;
     let period = reader.count("period", 0, MAX_PERIOD)?;
     let base = reader.count("base", 0, MAX_PERIOD)?;
-    let count = reader.count("diagonals", 8, period)?;
+    let giants = choice(reader, "giant steps", [Giants::Separate, Giants::Chained])?;
+    let count = reader.count("diagonals", 16, rows.saturating_mul(columns).saturating_mul(period))?;
     let mut diagonals = Vec::new();
     let mut stored = 0u64;
     for _ in 0..count {
-        let rotation = reader.u32()? as usize;
+        let (row, column, rotation) = (reader.u32()? as usize, reader.u32()? as usize, reader.u32()? as usize);
         let runs = reader.count("runs of weights", 12, period)?;
         // Zeros take no bytes: what they may take in memory is bounded by itself.
         stored += period as u64;
@@ -287,9 +341,9 @@ fn read_slot_matrix(reader: &mut Reader<impl Read>) -> Result<SlotMatrix, Decode
             }
             free = start + length + 1;
         }
-        diagonals.push(Diagonal { rotation, weights });
+        diagonals.push(Diagonal { row, column, rotation, weights });
     }
-    SlotMatrix::new(period, base, diagonals)
+    SlotMatrix::new(Shape { rows, columns, period, base, giants }, diagonals)
         .map_err(|error| DecodeError::Text { what: "matrix over slots", problem: error.to_string() })
 }
 
@@ -370,11 +424,13 @@ pub fn read_client_spec(source: impl Read, security: Security) -> Result<(Client
     check_id(found, &params)?;
     let keys = spec.keys.keys().all(|(_, level)| level <= params.top())
         && spec.keys.rotations.keys().all(|rotation| (1..params.slots()).contains(rotation));
-    let period = match &spec.packing {
-        Packing::SampleInSlot => 1,
-        Packing::SampleInSlots { input, .. } => input.len(),
+    let (period, last) = match &spec.packing {
+        Packing::SampleInSlot => (1, 0),
+        Packing::SampleInSlots { inputs, input, outputs, .. } => {
+            (input.len() / inputs, outputs.iter().map(|(_, slot)| *slot as usize).max().unwrap_or(0))
+        }
     };
-    if !keys || period > params.slots() {
+    if !keys || period > params.slots() || last >= params.slots() {
         let problem = "keys or packing that the parameters do not have".into();
         return Err(DecodeError::Text { what: "client specification", problem });
     }
@@ -479,10 +535,19 @@ pub fn read_batch(
     header: &BatchHeader,
     threads: &rayon::ThreadPool,
 ) -> Result<Vec<Ciphertext>, DecodeError> {
-    // Grows with what arrives, not with what the header claims.
+    read_ciphertexts(reader, params, header.ciphertexts, threads)
+}
+
+fn read_ciphertexts(
+    reader: &mut Reader<impl Read>,
+    params: &CkksParams,
+    wanted: usize,
+    threads: &rayon::ThreadPool,
+) -> Result<Vec<Ciphertext>, DecodeError> {
+    // Grows with what arrives, not with what was claimed.
     let mut batch = Vec::new();
-    while batch.len() < header.ciphertexts {
-        let count = READ_AHEAD.min(header.ciphertexts - batch.len());
+    while batch.len() < wanted {
+        let count = READ_AHEAD.min(wanted - batch.len());
         let packed =
             (0..count).map(|_| PackedCiphertext::read(reader, params)).collect::<Result<Vec<_>, DecodeError>>()?;
         let unpack = || packed.into_par_iter().map(PackedCiphertext::unpack).collect::<Result<Vec<_>, _>>();

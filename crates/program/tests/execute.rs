@@ -7,7 +7,8 @@ use nightloom_he::{
     KeyGenerator, KeyPurpose, Level, Ring, Scale, SecretKey,
 };
 use nightloom_program::{
-    DEFAULT_WEIGHT_BYTES, Diagonal, ExecuteError, Executor, Op, Program, SlotMatrix, Source, ValueId, VerifyError,
+    DEFAULT_WEIGHT_BYTES, Diagonal, ExecuteError, Executor, Giants, ModelWeights, Op, Program, ProgramId, Shape,
+    SlotMatrix, Source, ValueId, VerifyError, WeightArray, thread_pool,
 };
 use nightloom_ring::{IntegerMatrix, kernels};
 
@@ -172,7 +173,7 @@ fn encrypted_runs_agree_with_the_interpreter_and_between_kernels() {
                 let bounds = samples
                     .iter()
                     .take(16)
-                    .flat_map(|sample| program.output_bounds(sample, 0..program.output_type().features));
+                    .flat_map(|sample| program.output_bounds(sample, &[], 0..program.output_type().features));
                 let bound = bounds.map(|bound| bound.secret_key).fold(0.0, f64::max);
                 let found = owner.decrypt(&result);
                 let mut largest = 0.0f64;
@@ -255,53 +256,85 @@ fn ill_typed_programs_are_refused() {
     check(vec![input(), huge], |e| matches!(e, VerifyError::Bias { index: 0, .. }));
 }
 
+/// A matrix over slots of period 64 with diagonals of random weights, some of them zero.
+fn slot_matrix(
+    [rows, columns]: [usize; 2],
+    base: usize,
+    giants: Giants,
+    places: &[(usize, usize, usize)],
+    seed: u64,
+) -> SlotMatrix {
+    let mut random = pseudo_random(seed);
+    let diagonal = |&(row, column, rotation): &(usize, usize, usize)| {
+        let weights = (0..64).map(|slot| if slot % 5 == 4 { 0.0 } else { random() as f32 }).collect();
+        Diagonal { row, column, rotation, weights }
+    };
+    let shape = Shape { rows, columns, period: 64, base, giants };
+    SlotMatrix::new(shape, places.iter().map(diagonal).collect()).unwrap()
+}
+
+fn slot_program(params: &CkksParams, ops: Vec<Op>) -> Program {
+    let names = ops.iter().map(|op| op.name().to_owned()).collect();
+    let output = ValueId(ops.len() - 1);
+    Program::new(params, ops, names, output).unwrap()
+}
+
 /// Two matrices over slots with all kinds of steps, folds and additions, and a square in between.
 fn slot_programs(params: &CkksParams) -> Vec<Program> {
-    let diagonals = |rotations: &[usize], seed| {
-        let mut random = pseudo_random(seed);
-        let diagonal = |rotation: &usize| {
-            let weights = (0..64).map(|slot| if slot % 5 == 4 { 0.0 } else { random() as f32 }).collect();
-            Diagonal { rotation: *rotation, weights }
-        };
-        rotations.iter().map(diagonal).collect::<Vec<_>>()
+    let matrix = |base, rotations: &[usize], seed| {
+        let places: Vec<(usize, usize, usize)> = rotations.iter().map(|rotation| (0, 0, *rotation)).collect();
+        slot_matrix([1, 1], base, Giants::Separate, &places, seed)
     };
-    let matrix = |base, rotations: &[usize], seed| SlotMatrix::new(64, base, diagonals(rotations, seed)).unwrap();
-    let slot_matrix = |source, matrix, rescale| Op::SlotMatrix {
+    let multiply = |source, matrix, rescale| Op::SlotMatrix {
         source: ValueId(source),
         matrix,
         weight_scale: Scale::power_of_two(20),
         rescale,
     };
     let fold = |source, rotations: &[usize]| Op::Fold { source: ValueId(source), rotations: rotations.to_vec() };
-    let add = |source, period: usize| Op::AddSlots {
+    let add = |source, slots: usize| Op::AddSlots {
         source: ValueId(source),
-        values: (0..period).map(|slot| slot as f64 / 7.0 - 1.0).collect(),
+        values: (0..slots).map(|slot| slot as f64 / 7.0 - 1.0).collect(),
     };
-    let input = || Op::Input { features: 1, level: Level(2), scale: Scale::power_of_two(30) };
+    let input = |features| Op::Input { features, level: Level(2), scale: Scale::power_of_two(30) };
     let square = |source| Op::Square { source: ValueId(source) };
     let fused = |source| Op::RelinearizeRescale { source: ValueId(source) };
+    let chained = [(0, 0, 1), (0, 0, 9), (0, 0, 33), (0, 1, 2), (0, 1, 40), (1, 1, 0), (1, 2, 12)];
+    let narrow = [(0, 0, 0), (0, 1, 5), (0, 1, 6)];
     let lists = vec![
         vec![
-            input(),
-            slot_matrix(0, matrix(4, &[0, 1, 3, 4, 9, 33, 63], 1), false),
+            input(1),
+            multiply(0, matrix(4, &[0, 1, 3, 4, 9, 33, 63], 1), false),
             fold(1, &[8, 16]),
             add(2, 8),
             square(3),
             fused(4),
-            slot_matrix(5, matrix(64, &[2, 5], 2), true),
+            multiply(5, matrix(64, &[2, 5], 2), true),
             fold(6, &[1]),
         ],
         // Only baby steps, only giant steps, no rotation at all.
-        vec![input(), slot_matrix(0, matrix(64, &[0, 7, 8], 3), true)],
-        vec![input(), slot_matrix(0, matrix(1, &[1, 32], 4), true), add(1, 64)],
-        vec![input(), slot_matrix(0, matrix(1, &[0], 5), true)],
+        vec![input(1), multiply(0, matrix(64, &[0, 7, 8], 3), true)],
+        vec![input(1), multiply(0, matrix(1, &[1, 32], 4), true), add(1, 64)],
+        vec![input(1), multiply(0, matrix(1, &[0], 5), true)],
+        // Several ciphertexts, with giant steps in a chain.
+        vec![
+            input(3),
+            multiply(0, slot_matrix([2, 3], 8, Giants::Chained, &chained, 6), true),
+            add(1, 2 * 16),
+            fold(2, &[1, 32]),
+            square(3),
+            fused(4),
+            multiply(5, slot_matrix([1, 2], 4, Giants::Separate, &narrow, 7), false),
+        ],
+        // Several ciphertexts without a rotation.
+        vec![
+            input(3),
+            multiply(0, slot_matrix([2, 3], 1, Giants::Chained, &[(0, 1, 0), (1, 0, 0), (1, 2, 0)], 8), true),
+        ],
+        // Rotations by giant and baby steps, by one of them, and by none.
+        vec![input(2), Op::Rotate { source: ValueId(0), rotations: vec![0, 1, 6, 8, 16, 17, 63], base: 8 }],
     ];
-    let program = |ops: Vec<Op>| {
-        let names = ops.iter().map(|op| op.name().to_owned()).collect();
-        let output = ValueId(ops.len() - 1);
-        Program::new(params, ops, names, output).unwrap()
-    };
-    lists.into_iter().map(program).collect()
+    lists.into_iter().map(|ops| slot_program(params, ops)).collect()
 }
 
 #[test]
@@ -321,8 +354,10 @@ fn encrypted_slots_agree_with_the_interpreter_and_between_kernels() {
             for params in &all_params {
                 let program = &slot_programs(params)[which];
                 let mut random = pseudo_random(11);
-                let period: Vec<f64> = (0..program.period()).map(|_| random()).collect();
-                let slots: Vec<Vec<f64>> = period.iter().cycle().take(params.slots()).map(|x| vec![*x]).collect();
+                let length = program.period();
+                let periods: Vec<f64> = (0..program.input_type().features * length).map(|_| random()).collect();
+                let slot = |slot: usize| periods[slot % length..].iter().step_by(length).copied().collect();
+                let slots: Vec<Vec<f64>> = (0..params.slots()).map(slot).collect();
                 let mut owner = Owner::new(program);
                 let batch = owner.encrypt(program, &slots);
                 // Weights that are kept and weights that are encoded when used, one thread and two.
@@ -330,14 +365,16 @@ fn encrypted_slots_agree_with_the_interpreter_and_between_kernels() {
                     let executor = Executor::new(program.clone(), threads, budget).unwrap();
                     results.push(executor.run(batch.clone(), &owner.keys, &|_| {}).unwrap());
                 }
-                let expected = program.evaluate(&period);
-                let bounds = program.output_bounds(&period, 0..period.len());
+                let expected = program.evaluate(&periods);
+                let bounds = program.output_bounds(&periods, &[], 0..expected.len());
                 let mut largest = 0.0f64;
-                for (slot, found) in owner.decrypt(&results[0])[0].iter().enumerate() {
-                    let (expected, bound) = (expected[slot % period.len()], bounds[slot % period.len()].secret_key);
-                    let error = (found - expected).abs();
-                    assert!(error <= bound, "{ring}, program {which}, slot {slot}: error {error}, bound {bound}");
-                    largest = largest.max(error / bound);
+                for (result, found) in owner.decrypt(&results[0]).iter().enumerate() {
+                    for (slot, found) in found.iter().enumerate() {
+                        let at = result * length + slot % length;
+                        let (error, bound) = ((found - expected[at]).abs(), bounds[at].secret_key);
+                        assert!(error <= bound, "{ring}, program {which}, slot {slot}: error {error}, bound {bound}");
+                        largest = largest.max(error / bound);
+                    }
                 }
                 // A bound much too wide would state nothing.
                 assert!(largest > 1.0 / 60.0, "{ring}, program {which}: error {largest} of the bound");
@@ -347,6 +384,101 @@ fn encrypted_slots_agree_with_the_interpreter_and_between_kernels() {
             }
         }
     }
+}
+
+/// Two encrypted matrices with a square in between; the second one is added to, and takes part of its weights from a
+/// period of its own.
+fn encrypted_model_program(params: &CkksParams) -> Program {
+    let two_to = Scale::power_of_two;
+    let ones = |columns, rows: &[&[u32]]| {
+        let rows: Vec<Vec<(u32, i32)>> = rows.iter().map(|row| row.iter().map(|c| (*c, 1)).collect()).collect();
+        IntegerMatrix::new(columns, &rows).unwrap()
+    };
+    let sum = |sources: &[usize], matrix: IntegerMatrix| Op::Linear {
+        sources: sources.iter().map(|value| Source { value: ValueId(*value), weight_scale: two_to(0) }).collect(),
+        bias: vec![0.0; matrix.rows()],
+        matrix,
+    };
+    let q = params.primes();
+    let after = two_to(70).divide_by(q[2]);
+    slot_program(
+        params,
+        vec![
+            Op::Input { features: 1, level: Level(2), scale: two_to(35) },
+            Op::Rotate { source: ValueId(0), rotations: vec![0, 3, 4], base: 4 },
+            Op::Model { features: 3, level: Level(2), scale: two_to(35), period: 16 },
+            Op::Multiply { left: ValueId(1), right: ValueId(2) },
+            sum(&[3], ones(3, &[&[0, 1, 2]])),
+            Op::RelinearizeRescale { source: ValueId(4) },
+            Op::Model { features: 1, level: Level(1), scale: after.clone(), period: 2 },
+            sum(&[5, 6], ones(2, &[&[0, 1]])),
+            Op::Square { source: ValueId(7) },
+            Op::RelinearizeRescale { source: ValueId(8) },
+        ],
+    )
+}
+
+#[test]
+fn encrypted_weights_agree_with_the_interpreter() {
+    let spec = CkksSpec {
+        ring: Ring::ConjugateInvariant,
+        log_degree: 10,
+        prime_bits: vec![45, 30, 35],
+        special_bits: vec![45, 45],
+    };
+    let threads = thread_pool(2).unwrap();
+    let mut results: Vec<Vec<Ciphertext>> = Vec::new();
+    for kernel in kernels::available() {
+        let params = spec.validate_insecure_with(kernel).unwrap();
+        let program = encrypted_model_program(&params);
+        let mut random = pseudo_random(4);
+        let mut vector = |length: usize| -> Vec<f64> { (0..length).map(|_| random()).collect() };
+        let x = vector(16);
+        let arrays = program.model().map(|(array, period)| WeightArray {
+            level: array.level,
+            scale: array.scale.clone(),
+            period,
+            vectors: vector(array.features * period),
+        });
+        let (program_id, arrays) = (ProgramId([7; 32]), arrays.collect());
+        let weights = ModelWeights { program: program_id, params: params.clone(), insecure: true, arrays };
+        assert!(!format!("{weights:?}").contains("0."));
+        let mut owner = Owner::new(&program);
+        let public = KeyGenerator::new(&params).public_key(&owner.secret, &mut owner.rng).unwrap();
+        let model = weights.encrypt(&public, &mut owner.rng, &threads, &|| {}).unwrap();
+        assert_eq!((model.program, weights.ciphertexts()), (program_id, 4));
+        let slots: Vec<Vec<f64>> = x.iter().cycle().take(params.slots()).map(|x| vec![*x]).collect();
+        let batch = owner.encrypt(&program, &slots);
+        let executor = Executor::new(program.clone(), 2, 0).unwrap();
+        let result = executor.run_with_model(batch.clone(), &model.arrays, &owner.keys, &|_| {}).unwrap();
+
+        let clear: Vec<Vec<f64>> = weights.arrays.iter().map(|array| array.vectors.clone()).collect();
+        let expected = program.evaluate_all(&x, &clear).pop().unwrap();
+        let by_hand = |s: usize| {
+            let product = |(i, rotation): (usize, &usize)| clear[0][16 * i + s] * x[(s + rotation) % 16];
+            ([0, 3, 4].iter().enumerate().map(product).sum::<f64>() + clear[1][s % 2]).powi(2)
+        };
+        let bounds = program.output_bounds(&x, &clear, 0..16);
+        let mut largest = 0.0f64;
+        for (slot, found) in owner.decrypt(&result)[0].iter().enumerate() {
+            let (expected, bound) = (expected[slot % 16], bounds[slot % 16].secret_key);
+            assert!((expected - by_hand(slot % 16)).abs() < 1e-12);
+            assert!((found - expected).abs() <= bound, "slot {slot}: {found} for {expected}, bound {bound}");
+            largest = largest.max((found - expected).abs() / bound);
+        }
+        assert!(largest > 1.0 / 60.0, "error {largest} of the bound");
+        results.push(result);
+
+        // Arrays that are not the program's.
+        let refused = |model: &[Vec<Ciphertext>]| {
+            executor.run_with_model(batch.clone(), model, &owner.keys, &|_| {}).unwrap_err()
+        };
+        assert_eq!(refused(&[]), ExecuteError::ModelArrays { found: 0, wanted: 2 });
+        let [first, second] = [0, 1].map(|array| model.arrays[array].clone());
+        assert!(matches!(refused(&[second.clone(), first.clone()]), ExecuteError::Inputs { found: 1, wanted: 3 }));
+        assert!(matches!(refused(&[first.clone(), first[..1].to_vec()]), ExecuteError::Input { index: 0, .. }));
+    }
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "kernels differ");
 }
 
 #[test]
@@ -391,18 +523,28 @@ fn ill_typed_slot_operations_are_refused() {
         let error = Program::new(params, vec![input, op], vec![String::new(); 2], ValueId(1)).unwrap_err();
         assert!(expected(&error), "{error}");
     };
-    let matrix = |period, weight, rescale| Op::SlotMatrix {
-        source: ValueId(0),
-        matrix: SlotMatrix::new(period, 1, vec![Diagonal { rotation: 1, weights: vec![weight; period] }]).unwrap(),
-        weight_scale: Scale::power_of_two(20),
-        rescale,
+    let matrix = |period, weight, rescale| {
+        let diagonal = Diagonal { row: 0, column: 0, rotation: 1, weights: vec![weight; period] };
+        let shape = Shape { rows: 1, columns: 1, period, base: 1, giants: Giants::Separate };
+        let matrix = SlotMatrix::new(shape, vec![diagonal]).unwrap();
+        Op::SlotMatrix { source: ValueId(0), matrix, weight_scale: Scale::power_of_two(20), rescale }
     };
     let add = |values| Op::AddSlots { source: ValueId(0), values };
+    let rotate = |rotations: &[usize], base| Op::Rotate { source: ValueId(0), rotations: rotations.to_vec(), base };
     check(2, matrix(4, 1.0, false), |e| matches!(e, VerifyError::Features { found: 2, wanted: 1, .. }));
     check(1, matrix(2048, 1.0, false), |e| matches!(e, VerifyError::Period { found: 2048, slots: 1024, .. }));
     check(1, matrix(4, 1e9, false), |e| matches!(e, VerifyError::Weight { .. }));
     check(1, matrix(4, 1.0, true), |e| matches!(e, VerifyError::Bottom { .. }));
     check(1, Op::Fold { source: ValueId(0), rotations: vec![1024] }, |e| matches!(e, VerifyError::Period { .. }));
     check(1, add(vec![1.0; 3]), |e| matches!(e, VerifyError::Period { found: 3, .. }));
+    check(2, add(vec![1.0; 3]), |e| matches!(e, VerifyError::Features { found: 3, wanted: 2, .. }));
+    check(0, add(vec![1.0; 2]), |e| matches!(e, VerifyError::Features { found: 2, wanted: 0, .. }));
     check(1, add(vec![f64::NAN; 2]), |e| matches!(e, VerifyError::Bias { .. }));
+    check(1, rotate(&[1024], 1), |e| matches!(e, VerifyError::Period { found: 2048, .. }));
+    check(1, rotate(&[1], 3), |e| matches!(e, VerifyError::Period { found: 3, .. }));
+    check(1, rotate(&[], 1), |e| matches!(e, VerifyError::Rotations { .. }));
+    check(1, rotate(&[2, 2], 1), |e| matches!(e, VerifyError::Rotations { .. }));
+    let model = |level, period| Op::Model { features: 1, level: Level(level), scale: Scale::power_of_two(20), period };
+    check(1, model(3, 1), |e| matches!(e, VerifyError::Level { .. }));
+    check(1, model(0, 6), |e| matches!(e, VerifyError::Period { found: 6, .. }));
 }

@@ -17,13 +17,14 @@ use nightloom_he::{
 };
 use nightloom_program::noise::NoiseBound;
 use nightloom_program::wire::{
-    BatchHeader, Security, client_spec_bytes, program_bytes, program_id, read_batch, read_batch_header,
-    read_client_spec, read_compressed_batch, read_program, request_ciphertext_bytes, response_ciphertext_bytes,
-    write_batch_header,
+    BatchHeader, Security, client_spec_bytes, encrypted_model_bytes, model_weights_bytes, program_bytes, program_id,
+    read_batch, read_batch_header, read_client_spec, read_compressed_batch, read_encrypted_model, read_model_weights,
+    read_program, request_ciphertext_bytes, response_ciphertext_bytes, write_batch_header, write_encrypted_model,
 };
 use nightloom_program::{
-    ClientSpec, Compression, DEFAULT_WEIGHT_BYTES, Diagonal, Executor, InputEncoding, Op, Packing, Program, ProgramId,
-    SlotMatrix, Source, ValueId, thread_pool,
+    ClientSpec, Compression, DEFAULT_WEIGHT_BYTES, Diagonal, EncryptedModel, Executor, Giants, InputEncoding,
+    ModelWeights, Op, Packing, Program, ProgramId, Shape, SlotMatrix, Source, ValueId, ValueType, WeightArray,
+    thread_pool,
 };
 use nightloom_ring::IntegerMatrix;
 use nightloom_wire::{DecodeError, Header, Kind, Writer};
@@ -34,7 +35,8 @@ const RINGS: [Ring; 2] = [Ring::Standard, Ring::ConjugateInvariant];
 type MakeProgram = fn(Ring) -> Program;
 
 /// Programs, and the client specification of each.
-const PROGRAMS: [(&str, MakeProgram); 3] = [("features", features), ("slots", slots), ("secure", secure)];
+const PROGRAMS: [(&str, MakeProgram); 4] =
+    [("features", features), ("slots", slots), ("arrays", arrays), ("secure", secure)];
 
 /// Below 128 bits: small files. The parameters of the golden keys.
 fn toy_insecure(ring: Ring) -> CkksParams {
@@ -91,14 +93,18 @@ fn features(ring: Ring) -> Program {
 fn slots(ring: Ring) -> Program {
     let params = toy_insecure(ring);
     let two_to = Scale::power_of_two;
-    let matrix = |base, diagonals: &[(usize, [f32; 8])]| {
-        let diagonal =
-            |(rotation, weights): &(usize, [f32; 8])| Diagonal { rotation: *rotation, weights: weights.to_vec() };
-        SlotMatrix::new(8, base, diagonals.iter().map(diagonal).collect()).unwrap()
+    let matrix = |base, giants, diagonals: &[(usize, [f32; 8])]| {
+        let diagonal = |(rotation, weights): &(usize, [f32; 8])| {
+            let (row, column) = (0, 0);
+            Diagonal { row, column, rotation: *rotation, weights: weights.to_vec() }
+        };
+        let shape = Shape { rows: 1, columns: 1, period: 8, base, giants };
+        SlotMatrix::new(shape, diagonals.iter().map(diagonal).collect()).unwrap()
     };
     let middle = [0.0, 0.0, 1.5, -2.0, 0.0, 0.0, 0.0, 0.25];
-    let full = matrix(4, &[(0, [0.1; 8]), (3, middle), (6, [1.0, 0.0, 0.0, 1e-6, 0.0, 3.0, 0.0, 0.0])]);
-    let least = matrix(1, &[(0, [0.0; 8])]);
+    let diagonals = [(0, [0.1; 8]), (3, middle), (6, [1.0, 0.0, 0.0, 1e-6, 0.0, 3.0, 0.0, 0.0])];
+    let full = matrix(4, Giants::Separate, &diagonals);
+    let least = matrix(1, Giants::Separate, &[(0, [0.0; 8])]);
     let program = program(
         &params,
         vec![
@@ -111,6 +117,55 @@ fn slots(ring: Ring) -> Program {
         ],
     );
     program.with_compression(Compression { slots: 8, bits: 20 }).unwrap().with_capacity(2)
+}
+
+/// Several ciphertexts a value, giant steps in a chain, rotations, and encrypted weights.
+fn arrays(ring: Ring) -> Program {
+    let two_to = Scale::power_of_two;
+    let diagonal = |row, column, rotation, weights: [f32; 4]| {
+        let weights = weights.to_vec();
+        Diagonal { row, column, rotation, weights }
+    };
+    let shape = Shape { rows: 2, columns: 2, period: 4, base: 1, giants: Giants::Chained };
+    let diagonals = vec![
+        diagonal(0, 0, 0, [0.5, 0.0, -1.0, 0.25]),
+        diagonal(0, 1, 3, [0.0, 0.0, 0.0, 1.0]),
+        diagonal(1, 1, 2, [2.0; 4]),
+    ];
+    program(
+        &toy_insecure(ring),
+        vec![
+            ("x", Op::Input { features: 1, level: Level(1), scale: two_to(24) }),
+            ("turn", Op::Rotate { source: ValueId(0), rotations: vec![1, 3], base: 2 }),
+            (
+                "matrix",
+                Op::SlotMatrix {
+                    source: ValueId(1),
+                    matrix: SlotMatrix::new(shape, diagonals).unwrap(),
+                    weight_scale: two_to(6),
+                    rescale: false,
+                },
+            ),
+            ("add", Op::AddSlots { source: ValueId(2), values: vec![0.5, -1.5, 0.25, 1.0] }),
+            ("weights", Op::Model { features: 2, level: Level(1), scale: two_to(20), period: 2 }),
+            ("product", Op::Multiply { left: ValueId(3), right: ValueId(4) }),
+            ("relinearize", Op::RelinearizeRescale { source: ValueId(5) }),
+        ],
+    )
+}
+
+/// The weights of [`arrays`].
+fn weights(ring: Ring) -> ModelWeights {
+    let program = arrays(ring);
+    let (_, id) = program_bytes(&program, true).unwrap();
+    let array = |(array, period): (&ValueType, usize)| WeightArray {
+        level: array.level,
+        scale: array.scale.clone(),
+        period,
+        vectors: vec![0.5, -0.125, 1.0 / 3.0, -0.0],
+    };
+    let arrays = program.model().map(array).collect();
+    ModelWeights { program: id, params: program.params().clone(), insecure: true, arrays }
 }
 
 /// At the smallest degree at which the security table has room for two primes.
@@ -130,8 +185,16 @@ fn client_spec(name: &str, ring: Ring) -> (ClientSpec, CkksParams) {
         "slots" => {
             // Features that rise, fall, stand alone and are missing.
             let input = [Some(0), Some(1), Some(2), None, Some(5), Some(4), None, Some(3)].to_vec();
-            let packing = Packing::SampleInSlots { batch: 2, input, outputs: vec![0, 1, 4, 6], compressed: true };
+            let outputs = vec![(0, 0), (0, 1), (0, 4), (0, 6)];
+            let packing = Packing::SampleInSlots { batch: 2, inputs: 1, input, results: 1, outputs, compressed: true };
             (vec![1, 3], vec![2], packing)
+        }
+        "arrays" => {
+            // Two ciphertexts of four slots.
+            let input = [3, 2, 1, 0, 0, 2, 4, 4].map(|feature| (feature < 4).then_some(feature)).to_vec();
+            let outputs = vec![(1, 0), (0, 3), (1, 2)];
+            let packing = Packing::SampleInSlots { batch: 1, inputs: 2, input, results: 2, outputs, compressed: false };
+            (vec![2, 2], vec![3], packing)
         }
         _ => (vec![1, input.features], vec![program.output_type().features], Packing::SampleInSlot),
     };
@@ -180,7 +243,9 @@ fn names(kind: Kind) -> Option<(&'static str, Vec<&'static str>)> {
         Kind::ClientSpec => Some(("client_spec", programs())),
         Kind::Request => Some(("request", REQUESTS.to_vec())),
         Kind::Response => Some(("response", [&REQUESTS[..], &[COMPRESSED.0]].concat())),
-        Kind::SecretKey | Kind::PublicKey | Kind::EvaluationKeys | Kind::Ciphertext => None,
+        Kind::ModelWeights => Some(("model_weights", vec!["arrays"])),
+        Kind::EncryptedModel => Some(("encrypted_model", vec!["arrays"])),
+        _ => None,
     }
 }
 
@@ -224,6 +289,13 @@ fn write_golden(ring: Ring) {
     let (program, keys) = (features(ring), Keys::golden(ring));
     let params = program.params();
     let (_, id) = program_bytes(&program, true).unwrap();
+    let weights = weights(ring);
+    store("model_weights", "arrays", &model_weights_bytes(&weights).unwrap());
+    let threads = thread_pool(1).unwrap();
+    let public_of_model = KeyGenerator::new(&weights.params);
+    let public_of_model = public_of_model.public_key(&keys.secret, &mut ChaCha20Rng::from_seed([0x71; 32])).unwrap();
+    let model = weights.encrypt(&public_of_model, &mut ChaCha20Rng::from_seed([0x72; 32]), &threads, &|| {}).unwrap();
+    store("encrypted_model", "arrays", &encrypted_bytes(&weights.params, &model));
     let public = KeyGenerator::new(params).public_key(&keys.secret, &mut ChaCha20Rng::from_seed([0x70; 32])).unwrap();
     for name in REQUESTS {
         let mut rng = ChaCha20Rng::from_seed([0x6e; 32]);
@@ -311,12 +383,58 @@ fn read_batches(bytes: &[u8], kind: Kind, params: &CkksParams, threads: &ThreadP
     (header, ciphertexts)
 }
 
+fn encrypted_bytes(params: &CkksParams, model: &EncryptedModel) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new());
+    write_encrypted_model(&mut writer, params, model).unwrap();
+    writer.into_inner()
+}
+
+#[test]
+fn golden_models_are_read_and_written_and_decrypt() {
+    let threads = &thread_pool(2).unwrap();
+    for ring in RINGS {
+        let (program, expected, secret) = (arrays(ring), weights(ring), Keys::golden(ring).secret);
+        for version in 1..=newest_version(Kind::ModelWeights) {
+            let bytes = golden(version, "model_weights", ring, "arrays");
+            let found = read_model_weights(&*bytes).unwrap();
+            assert_eq!(found.params, expected.params);
+            assert!(ids(ring, "arrays").contains(&found.program) && found.arrays == expected.arrays && found.insecure);
+            if version == newest_version(Kind::ModelWeights) {
+                assert_eq!(model_weights_bytes(&expected).unwrap(), bytes);
+            }
+        }
+        for version in 1..=newest_version(Kind::EncryptedModel) {
+            let bytes = golden(version, "encrypted_model", ring, "arrays");
+            let model = read_encrypted_model(&*bytes, &program, threads).unwrap();
+            assert!(ids(ring, "arrays").contains(&model.program));
+            let deviation = noise::fresh_public(&expected.params);
+            for (array, expected) in model.arrays.iter().zip(&expected.arrays) {
+                let bound = noise::TAIL_DEVIATIONS * deviation / expected.scale.to_f64();
+                let vectors = expected.vectors.chunks(expected.period);
+                let repeated = vectors.map(|vector| vector.iter().copied().cycle().take(array[0].params().slots()));
+                for (ciphertext, expected) in array.iter().zip(repeated) {
+                    let found = slots_of(ciphertext, &secret);
+                    let expected: Vec<f64> = expected.collect();
+                    assert_close(&[found], &[expected], bound);
+                }
+            }
+            if version == newest_version(Kind::EncryptedModel) {
+                assert_eq!(encrypted_bytes(&expected.params, &model), bytes);
+                assert_eq!(encrypted_model_bytes(&program), bytes.len() as u64);
+            }
+        }
+    }
+}
+
+/// Every slot of a ciphertext.
+fn slots_of(ciphertext: &Ciphertext, secret: &SecretKey) -> Vec<f64> {
+    Encoder::new(secret.params()).decode(&Decryptor::new(secret).decrypt(ciphertext).unwrap()).unwrap()
+}
+
 /// Rows of numbers, one a sample.
 fn decrypt(header: &BatchHeader, ciphertexts: &[Ciphertext], secret: &SecretKey) -> Vec<Vec<f64>> {
     let params = secret.params();
-    let decode = |ciphertext: &Ciphertext| -> Vec<f64> {
-        Encoder::new(params).decode(&Decryptor::new(secret).decrypt(ciphertext).unwrap()).unwrap()
-    };
+    let decode = |ciphertext: &Ciphertext| slots_of(ciphertext, secret);
     let mut rows = Vec::new();
     for (index, batch) in ciphertexts.chunks(header.ciphertexts).enumerate() {
         let columns: Vec<Vec<f64>> = batch.iter().map(decode).collect();
@@ -420,7 +538,7 @@ fn golden_requests_and_responses_decode_bit_for_bit_and_decrypt() {
         for name in REQUESTS {
             let inputs: Vec<Vec<f64>> = (0..samples(name, params)).map(sample).collect();
             let outputs: Vec<Vec<f64>> = inputs.iter().map(|input| program.evaluate(input)).collect();
-            let bounds = inputs.iter().flat_map(|input| program.output_bounds(input, 0..outputs[0].len()));
+            let bounds = inputs.iter().flat_map(|input| program.output_bounds(input, &[], 0..outputs[0].len()));
             let bound = bounds.map(|bound| of_key(name, bound)).fold(0.0, f64::max);
             // A wrong bit is far outside.
             assert!(bound < 0.05, "{name}: {bound}");
@@ -473,7 +591,8 @@ fn golden_compressed_responses_decode_bit_for_bit_and_decrypt() {
                 assert_eq!((ciphertext.slots(), ciphertext.bits()), (params.slots(), COMPRESSED.1));
                 let added = noise::TAIL_DEVIATIONS * noise::compression(params, params.slots());
                 let found = encoder.decode_message(&decryptor.decrypt_compressed(ciphertext).unwrap()).unwrap();
-                let bounds = (0..outputs.len()).map(|at| program.output_bounds(&sample(at), [index])[0].public_key);
+                let bounds =
+                    (0..outputs.len()).map(|at| program.output_bounds(&sample(at), &[], [index])[0].public_key);
                 let bound = bounds.fold(0.0, f64::max) + added / ciphertext.scale().to_f64();
                 assert!(bound < 0.05, "{bound}");
                 for (found, expected) in found.iter().zip(&outputs) {

@@ -12,13 +12,15 @@ use nightloom_he::{
     EvaluationKeys, Evaluator, KeyGenerator, Level, ParamsId, Ring, Scale, SecretKey,
 };
 use nightloom_program::wire::{
-    BatchHeader, MAX_BATCHES, MAX_FEATURES, MAX_PROGRAM_BYTES, Security, client_spec_bytes, program_bytes, program_id,
-    read_batch, read_batch_header, read_client_spec, read_compressed_batch, read_program, request_ciphertext_bytes,
-    response_ciphertext_bytes, result_bytes, write_batch_header,
+    BatchHeader, MAX_BATCHES, MAX_FEATURES, MAX_PROGRAM_BYTES, Security, client_spec_bytes, model_weights_bytes,
+    program_bytes, program_id, read_batch, read_batch_header, read_client_spec, read_compressed_batch,
+    read_encrypted_model, read_model_weights, read_program, request_ciphertext_bytes, response_ciphertext_bytes,
+    result_bytes, write_batch_header, write_encrypted_model,
 };
 use nightloom_program::{
-    ClientSpec, Compression, DEFAULT_WEIGHT_BYTES, Diagonal, ExecuteError, Executor, InputEncoding, Op, Packing,
-    Program, ProgramId, SlotMatrix, Source, ValueId, thread_pool,
+    ClientSpec, Compression, DEFAULT_WEIGHT_BYTES, Diagonal, EncryptedModel, ExecuteError, Executor, Giants,
+    InputEncoding, ModelWeights, Op, Packing, Program, ProgramId, Shape, SlotMatrix, Source, ValueId, ValueType,
+    WeightArray, thread_pool,
 };
 use nightloom_ring::IntegerMatrix;
 use nightloom_wire::{DecodeError, HEADER_BYTES, Kind, Writer};
@@ -130,6 +132,20 @@ fn recode_compressed(bytes: &[u8], params: &CkksParams) -> Result<Bytes, DecodeE
     Ok(compressed_bytes(params, &header, &ciphertexts))
 }
 
+fn recode_weights(bytes: &[u8], _: &CkksParams) -> Result<Bytes, DecodeError> {
+    Ok(model_weights_bytes(&read_model_weights(bytes)?).expect("what was read can be written"))
+}
+
+fn model_bytes(params: &CkksParams, model: &EncryptedModel) -> Bytes {
+    let mut writer = Writer::new(Vec::new());
+    write_encrypted_model(&mut writer, params, model).unwrap();
+    writer.into_inner()
+}
+
+fn recode_model(bytes: &[u8], params: &CkksParams) -> Result<Bytes, DecodeError> {
+    Ok(model_bytes(params, &read_encrypted_model(bytes, &every_operation(params), &THREADS)?))
+}
+
 /// The same with the header's length put right.
 fn with_length(mut bytes: Bytes) -> Bytes {
     let length = bytes.len() as u64 - HEADER_BYTES;
@@ -180,8 +196,10 @@ impl Party {
             keys: program.evaluation_keys(),
             packing: Packing::SampleInSlots {
                 batch: 2,
+                inputs: 1,
                 input: vec![Some(0), Some(1), None, Some(3)],
-                outputs: vec![0, 2],
+                results: 1,
+                outputs: vec![(0, 0), (0, 2)],
                 compressed: true,
             },
             error_bound: 0.125,
@@ -212,6 +230,20 @@ impl Party {
         let compression = program.compression().unwrap();
         let compress = |ciphertext| CompressedCiphertext::new(ciphertext, compression.slots, compression.bits).unwrap();
         let compressed: Vec<CompressedCiphertext> = response.iter().map(compress).collect();
+        let array = |(array, period): (&ValueType, usize)| WeightArray {
+            level: array.level,
+            scale: array.scale.divide_by(params.primes()[1]),
+            period,
+            vectors: (0..array.features * period).map(|weight| weight as f64 / 8.0 - 0.25).collect(),
+        };
+        let weights = ModelWeights {
+            program: id,
+            params: params.clone(),
+            insecure: true,
+            arrays: program.model().map(array).collect(),
+        };
+        let public = generator.public_key(&secret, &mut rng).unwrap();
+        let model = weights.encrypt(&public, &mut rng, &THREADS, &|| {}).unwrap();
         let artefacts = vec![
             Artefact { name: "program", kind: Kind::Program, bytes: server, recode: recode_program },
             Artefact {
@@ -238,6 +270,18 @@ impl Party {
                 bytes: compressed_bytes(&params, &header, &compressed),
                 recode: recode_compressed,
             },
+            Artefact {
+                name: "model weights",
+                kind: Kind::ModelWeights,
+                bytes: model_weights_bytes(&weights).unwrap(),
+                recode: recode_weights,
+            },
+            Artefact {
+                name: "encrypted model",
+                kind: Kind::EncryptedModel,
+                bytes: model_bytes(&params, &model),
+                recode: recode_model,
+            },
         ];
         Self { params, program, spec, secret, keys, artefacts }
     }
@@ -258,8 +302,15 @@ fn every_operation(params: &CkksParams) -> Program {
     let at = |value, weight_scale| Source { value: ValueId(value), weight_scale };
     let matrix = |columns, rows: &[Vec<(u32, i32)>]| IntegerMatrix::new(columns, rows).unwrap();
     let ratio = two_to(20).divide_by(params.primes()[2]);
-    let diagonal = |rotation, weights: [f32; 4]| Diagonal { rotation, weights: weights.to_vec() };
-    let slots = SlotMatrix::new(4, 2, vec![diagonal(0, [0.0, 1.5, 0.0, -2.0]), diagonal(3, [0.25; 4])]).unwrap();
+    let diagonal =
+        |row, column, rotation, weights: [f32; 4]| Diagonal { row, column, rotation, weights: weights.to_vec() };
+    let matrix_of = |rows, columns, giants, diagonals| {
+        SlotMatrix::new(Shape { rows, columns, period: 4, base: 2, giants }, diagonals).unwrap()
+    };
+    let slots = vec![diagonal(0, 0, 0, [0.0, 1.5, 0.0, -2.0]), diagonal(0, 0, 3, [0.25; 4])];
+    let slots = matrix_of(1, 1, Giants::Separate, slots);
+    let turned = vec![diagonal(0, 0, 3, [0.5; 4]), diagonal(0, 1, 0, [0.0; 4]), diagonal(1, 1, 2, [1.0; 4])];
+    let turned = matrix_of(2, 2, Giants::Chained, turned);
     let program = program(
         params,
         vec![
@@ -283,6 +334,11 @@ fn every_operation(params: &CkksParams) -> Program {
             Op::SlotMatrix { source: ValueId(8), matrix: slots, weight_scale: two_to(10), rescale: true },
             Op::Fold { source: ValueId(9), rotations: vec![1, 2] },
             Op::AddSlots { source: ValueId(10), values: vec![0.5, -0.0] },
+            Op::Rotate { source: ValueId(11), rotations: vec![0, 3], base: 2 },
+            Op::SlotMatrix { source: ValueId(12), matrix: turned, weight_scale: two_to(1), rescale: false },
+            Op::Model { features: 2, level: Level(0), scale: two_to(12), period: 4 },
+            Op::Multiply { left: ValueId(13), right: ValueId(14) },
+            Op::Relinearize { source: ValueId(15) },
         ],
     );
     program.with_compression(Compression { slots: 4, bits: 11 }).unwrap().with_capacity(2)
@@ -395,13 +451,18 @@ fn arbitrary_slots(source: ValueId, seed: u64) -> Op {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut random = |below: u64| (rng.next_u64() % below) as usize;
     let period = 1 << random(5);
-    match random(3) {
+    match random(5) {
         0 => {
-            let rotations: Vec<usize> = (0..period).filter(|_| random(3) == 0).collect();
+            let (rows, columns) = (1 + random(2), 1 + random(2));
+            let places: Vec<(usize, usize, usize)> = (0..rows)
+                .flat_map(|row| (0..columns).flat_map(move |column| (0..period).map(move |r| (row, column, r))))
+                .collect();
+            let places: Vec<_> = places.into_iter().filter(|_| random(3) == 0).collect();
             let mut weights = || (0..period).map(|_| [0.0, -0.0, 1.5, -1e-3, 7e5][random(5)]).collect();
-            let diagonal = |rotation| Diagonal { rotation, weights: weights() };
-            let diagonals: Vec<Diagonal> = rotations.into_iter().map(diagonal).collect();
-            match SlotMatrix::new(period, 1 << random(5), diagonals) {
+            let diagonal = |(row, column, rotation)| Diagonal { row, column, rotation, weights: weights() };
+            let diagonals: Vec<Diagonal> = places.into_iter().map(diagonal).collect();
+            let giants = [Giants::Separate, Giants::Chained][random(2)];
+            match SlotMatrix::new(Shape { rows, columns, period, base: 1 << random(5), giants }, diagonals) {
                 Ok(matrix) => Op::SlotMatrix {
                     source,
                     matrix,
@@ -412,6 +473,16 @@ fn arbitrary_slots(source: ValueId, seed: u64) -> Op {
             }
         }
         1 => Op::Fold { source, rotations: (0..random(4)).map(|_| random(period as u64)).collect() },
+        2 => {
+            let rotations = (0..period).filter(|_| random(3) == 0).collect();
+            Op::Rotate { source, rotations, base: 1 << random(5) }
+        }
+        3 => Op::Model {
+            features: random(3),
+            level: Level(random(3) as u8),
+            scale: Scale::power_of_two(random(40) as i32),
+            period,
+        },
         _ => Op::AddSlots { source, values: (0..period).map(|_| random(1000) as f64 / 8.0 - 60.0).collect() },
     }
 }
@@ -460,18 +531,22 @@ fn shape() -> impl Strategy<Value = Vec<usize>> {
 
 /// Shapes and a packing of samples of these shapes into at most eight slots.
 fn packing_strategy() -> impl Strategy<Value = (Vec<usize>, Vec<usize>, Packing)> {
-    let slots = (0u32..3, 0u32..4, vec(proptest::option::of(any::<Index>()), 8), any::<Index>(), any::<bool>());
+    let slots = (0u32..3, 0u32..4, vec(proptest::option::of(any::<Index>()), 8..10), any::<Index>(), any::<bool>());
     (shape(), shape(), proptest::option::of(slots)).prop_map(|(input_shape, output_shape, slots)| {
-        let Some((log_batch, log_period, mut features, output, compressed)) = slots else {
+        let Some((log_batch, log_period, features, output, compressed)) = slots else {
             return (input_shape, output_shape, Packing::SampleInSlot);
         };
-        let (batch, period) = (1 << log_batch, 1 << log_period);
+        let (batch, period, inputs) = (1 << log_batch, 1 << log_period, 1 + features.len() % 2);
         let elements = |shape: &[usize]| shape.iter().product::<usize>() * batch;
-        features.truncate(period);
+        let (slots, numbers) = (inputs * period, elements(&output_shape));
+        let mut features: Vec<_> = features.iter().copied().cycle().take(slots).collect();
+        features.rotate_left(output.index(slots));
         let feature = |index: Option<Index>| index.map(|index| index.index(elements(&input_shape)) as u32);
         let input = features.into_iter().map(feature).collect();
-        let outputs = (0..elements(&output_shape)).map(|at| ((at + output.index(period)) % period) as u32).collect();
-        (input_shape, output_shape, Packing::SampleInSlots { batch, input, outputs, compressed })
+        let results = 1 + output.index(numbers);
+        let place = |at: usize| ((at % results) as u32, ((at + output.index(period)) % period) as u32);
+        let outputs = (0..numbers).map(place).collect();
+        (input_shape, output_shape, Packing::SampleInSlots { batch, inputs, input, results, outputs, compressed })
     })
 }
 
@@ -613,16 +688,27 @@ proptest! {
             Err(ExecuteError::Eval(EvalError::TooLarge { .. })) => return Ok(()),
             executor => executor.unwrap(),
         };
-        let results = executor.run(vec![fresh; input.features], &party.keys, &|_| {}).unwrap();
+        let zero = Encoder::new(program.params()).encode(&[], &Scale::power_of_two(0)).unwrap();
+        let weights = program.model().map(|(array, _)| {
+            let encrypted = Encryptor::symmetric(&party.secret).encrypt(&zero, array.level, &mut rng).unwrap();
+            let components = encrypted.components().to_vec();
+            let scaled = Ciphertext::from_components(program.params(), array.level, array.scale.clone(), components).unwrap();
+            vec![scaled; array.features]
+        });
+        let weights: Vec<Vec<Ciphertext>> = weights.collect();
+        let batch = vec![fresh; input.features];
+        let results = executor.run_with_model(batch, &weights, &party.keys, &|_| {}).unwrap();
         prop_assert_eq!(results.len(), output.features);
         for result in results {
             let found = (result.level(), result.scale(), result.components().len());
             prop_assert_eq!(found, (output.level, &output.scale, output.components));
         }
         let slots = vec![0.5; input.features * program.period()];
+        let model: Vec<Vec<f64>> =
+            program.model().map(|(array, period)| vec![0.25; array.features * period]).collect();
         let outputs = output.features * program.period();
-        prop_assert_eq!(program.evaluate(&slots).len(), outputs);
-        prop_assert_eq!(program.output_bounds(&slots, 0..outputs).len(), outputs);
+        prop_assert_eq!(program.evaluate_all(&slots, &model)[program.output().0].len(), outputs);
+        prop_assert_eq!(program.output_bounds(&slots, &model, 0..outputs).len(), outputs);
     }
 
     #[test]
@@ -744,7 +830,7 @@ fn headers_are_checked() {
                 recode(&bytes, &party.params).unwrap_err()
             };
             assert!(matches!(with(0, b'P'), DecodeError::BadMagic { found: [b'P', b'L', b'O', b'M'] }), "{name}");
-            for number in [0u8, 9, 255] {
+            for number in [0u8, 254, 255] {
                 let found = with(4, number);
                 assert!(matches!(found, DecodeError::UnknownKind { found } if u16::from(number) == found), "{name}");
             }
@@ -768,7 +854,7 @@ fn headers_are_checked() {
                 assert!(matches!(found, DecodeError::ParamsMismatch { .. }), "{name}: {found}");
             }
             let limit = match kind {
-                Kind::Program => MAX_PROGRAM_BYTES,
+                Kind::Program | Kind::ModelWeights => MAX_PROGRAM_BYTES,
                 Kind::ClientSpec => 1 << 20,
                 _ => continue,
             };
@@ -809,7 +895,8 @@ fn files_of_other_parameters_are_refused() {
                 }
                 found => panic!("{what}: {found:?}"),
             };
-        for Artefact { name, bytes, recode, .. } in &party.artefacts[2..] {
+        let without = |kind: &Kind| matches!(kind, Kind::Request | Kind::Response | Kind::EncryptedModel);
+        for Artefact { name, bytes, recode, .. } in party.artefacts.iter().filter(|a| without(&a.kind)) {
             mismatch(name, recode(bytes, &other), &party.params, &other);
         }
         // Programs and client specifications carry their parameters, which the identifier must be that of.
@@ -947,9 +1034,15 @@ fn bad_client_specifications_are_named() {
         ("/packing/period", Value::from(3)),
         ("/packing/period", Value::from(32)),
         ("/packing/period", Value::from(1 << 18)),
-        ("/packing/outputs", Value::from(vec![0])),
-        ("/packing/outputs", Value::from(vec![0, 1, 2])),
-        ("/packing/outputs/0", Value::from(4)),
+        ("/packing/inputs", Value::from(0)),
+        ("/packing/inputs", Value::from(u32::MAX)),
+        ("/packing/results", Value::from(0)),
+        ("/packing/results", Value::from(3)),
+        ("/packing/outputs", Value::from(vec![vec![0, 0]])),
+        ("/packing/outputs", Value::from(vec![vec![0, 0], vec![0, 1], vec![0, 2]])),
+        ("/packing/outputs/0/0", Value::from(1)),
+        ("/packing/outputs/0/1", Value::from(16)),
+        ("/packing/outputs/0/1", Value::from(1 << 17)),
         ("/packing/input/0/0", Value::from(3)),
         ("/packing/input/0/0", Value::from(u32::MAX)),
         ("/packing/input/0/1", Value::from(3)),
@@ -1043,7 +1136,7 @@ fn bad_operations_are_named() {
             writer.u32(output)
         })
     };
-    for code in [11u8, 255] {
+    for code in [13u8, 255] {
         let found = input_and(&[code], 0);
         assert!(
             matches!(found, DecodeError::Value { what: "operation", found, .. } if u64::from(code) == found),
@@ -1198,9 +1291,11 @@ fn read_slot_matrix(period: u32, base: u32, diagonals: &[Runs<'_>]) -> DecodeErr
         writer.bytes(&[8, 0, 0, 0, 0])?;
         scheme::write_scale(writer, &Scale::power_of_two(4))?;
         writer.u8(0)?;
-        [period, base, diagonals.len() as u32].into_iter().try_for_each(|value| writer.u32(value))?;
+        [1, 1, period, base].into_iter().try_for_each(|value| writer.u32(value))?;
+        writer.u8(0)?;
+        writer.u32(diagonals.len() as u32)?;
         for (rotation, runs) in diagonals {
-            writer.u32(*rotation)?;
+            [0, 0, *rotation].into_iter().try_for_each(|value| writer.u32(value))?;
             writer.u32(runs.len() as u32)?;
             for (start, weights) in *runs {
                 writer.u32(*start)?;
@@ -1292,7 +1387,10 @@ fn bad_folds_and_slots_are_named() {
             slots.iter().try_for_each(|slot| writer.f64(*slot))
         })
     };
-    let found = add(&vec![0.0; (1 << 17) + 1]);
+    let found = read_slots(|writer| {
+        writer.bytes(&[10, 0, 0, 0, 0])?;
+        writer.u32((1 << 24) + 1)
+    });
     assert!(matches!(found, DecodeError::TooLarge { what: "slots", .. }), "{found}");
     let found = add(&[0.0, f64::NAN]);
     assert!(matches!(found, DecodeError::Value { what: "slot", .. }), "{found}");
@@ -1300,6 +1398,76 @@ fn bad_folds_and_slots_are_named() {
         let found = add(slots);
         assert!(matches!(found, DecodeError::Text { what: "program", .. }), "{slots:?}: {found}");
     }
+}
+
+#[test]
+fn bad_rotations_and_weights_are_named() {
+    let rotate = |base: u32, rotations: &[u32]| {
+        read_slots(|writer| {
+            writer.bytes(&[12, 0, 0, 0, 0])?;
+            writer.u32(base)?;
+            writer.u32(rotations.len() as u32)?;
+            rotations.iter().try_for_each(|rotation| writer.u32(*rotation))
+        })
+    };
+    let found = rotate((1 << 17) + 1, &[1]);
+    assert!(matches!(found, DecodeError::TooLarge { what: "base", .. }), "{found}");
+    let malformed: [(u32, &[u32]); 6] = [(0, &[1]), (3, &[1]), (16, &[1]), (1, &[]), (1, &[2, 1]), (1, &[8])];
+    for (base, rotations) in malformed {
+        let found = rotate(base, rotations);
+        assert!(matches!(found, DecodeError::Text { what: "program", .. }), "{base}, {rotations:?}: {found}");
+    }
+    let model = |level: u8, period: u32| {
+        read_slots(|writer| {
+            writer.bytes(&[11, 1, 0, 0, 0, level])?;
+            scheme::write_scale(writer, &Scale::power_of_two(4))?;
+            writer.u32(period)
+        })
+    };
+    let found = model(0, (1 << 17) + 1);
+    assert!(matches!(found, DecodeError::TooLarge { what: "period", .. }), "{found}");
+    for (level, period) in [(3, 1), (0, 0), (0, 3), (0, 16)] {
+        let found = model(level, period);
+        assert!(matches!(found, DecodeError::Text { what: "program", .. }), "{level}, {period}: {found}");
+    }
+}
+
+#[test]
+fn bad_model_weights_are_named() {
+    let party = &PARTIES[0];
+    let (json, _) = program_json(party.bytes(Kind::ModelWeights));
+    let read = |write: &dyn Fn(&mut Writer<Bytes>) -> std::io::Result<()>| {
+        let mut writer = Writer::new(Vec::new());
+        scheme::write_preamble(&mut writer, Kind::ModelWeights, party.params.id(), 0).unwrap();
+        writer.byte_string(json).unwrap();
+        writer.bytes(&[1; 32]).unwrap();
+        write(&mut writer).unwrap();
+        read_model_weights(&*with_length(writer.into_inner())).unwrap_err()
+    };
+    let array = |level: u8, period: u32, count: u32, weights: &[f64]| {
+        read(&|writer| {
+            writer.u32(1)?;
+            writer.u8(level)?;
+            scheme::write_scale(writer, &Scale::power_of_two(4))?;
+            writer.u32(period)?;
+            writer.u32(count)?;
+            weights.iter().try_for_each(|weight| writer.f64(*weight))
+        })
+    };
+    let found = read(&|writer| writer.u32((1 << 16) + 1));
+    assert!(matches!(found, DecodeError::TooLarge { what: "arrays of weights", .. }), "{found}");
+    let found = array(3, 1, 1, &[1.0]);
+    assert!(matches!(found, DecodeError::TooLarge { what: "level", found: 3, limit: 2 }), "{found}");
+    let found = array(0, 16, 1, &[1.0; 16]);
+    assert!(matches!(found, DecodeError::TooLarge { what: "period", found: 16, limit: 8 }), "{found}");
+    for period in [0, 3] {
+        let found = array(0, period, 1, &[1.0; 3]);
+        assert!(matches!(found, DecodeError::Value { what: "period", .. }), "{period}: {found}");
+    }
+    let found = array(0, 2, 3, &[1.0; 4]);
+    assert!(matches!(found, DecodeError::Truncated { .. }), "{found}");
+    let found = array(0, 2, 1, &[1.0, f64::NAN]);
+    assert!(matches!(found, DecodeError::Value { what: "weight", .. }), "{found}");
 }
 
 #[test]
@@ -1394,6 +1562,8 @@ fn failing_sources_and_sinks_are_reported() {
             let found = match kind {
                 Kind::Program => read_program(source).map(|_| ()),
                 Kind::ClientSpec => read_client_spec(source, Security::Waived).map(|_| ()),
+                Kind::ModelWeights => read_model_weights(source).map(|_| ()),
+                Kind::EncryptedModel => read_encrypted_model(source, &party.program, &THREADS).map(|_| ()),
                 _ if *name == "compressed response" => read_compressed(source, &party.params).map(|_| ()),
                 _ => read_batches(source, *kind, &party.params).map(|_| ()),
             };

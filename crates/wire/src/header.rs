@@ -28,11 +28,15 @@ pub enum Kind {
     Response = 7,
     /// A single ciphertext.
     Ciphertext = 8,
+    /// The weights of a program, for the owner of the model.
+    ModelWeights = 9,
+    /// The weights of a program, encrypted, for a server.
+    EncryptedModel = 10,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::SecretKey,
         Self::PublicKey,
         Self::EvaluationKeys,
@@ -41,6 +45,8 @@ impl Kind {
         Self::Request,
         Self::Response,
         Self::Ciphertext,
+        Self::ModelWeights,
+        Self::EncryptedModel,
     ];
 }
 
@@ -55,6 +61,8 @@ impl fmt::Display for Kind {
             Self::Request => "request",
             Self::Response => "response",
             Self::Ciphertext => "ciphertext",
+            Self::ModelWeights => "set of model weights",
+            Self::EncryptedModel => "encrypted model",
         })
     }
 }

@@ -51,7 +51,8 @@ fn squash_within(graph: &Graph, limits: Limits) -> Result<Network, Diagnostics> 
     let (input_shape, output_shape) = (graph.shape(graph.input()), graph.shape(graph.output()));
     let notes = graph.notes().to_vec();
     let network = Network::new(input_shape.to_vec(), output_shape.to_vec(), squash.stages, output, notes);
-    network.map_err(|error| Diagnostic::of_file(error.into()).into())
+    let network = network.map_err(|error| Diagnostic::of_file(error.into()))?;
+    Ok(network.with_shapes(squash.shapes))
 }
 
 /// Which nodes become values of the network: the input, products, what they multiply, and the output.
@@ -85,6 +86,8 @@ struct Squash<'a> {
     stages: Vec<Stage>,
     /// The value that each node is, if it is one.
     values: Vec<Option<ValueId>>,
+    /// The shape of each value.
+    shapes: Vec<Vec<usize>>,
     /// First column of each value; the end of the last one.
     first: Vec<usize>,
     /// Multiplications done.
@@ -102,6 +105,7 @@ impl<'a> Squash<'a> {
             uses,
             stages: Vec::new(),
             values: vec![None; graph.nodes().len()],
+            shapes: Vec::new(),
             first: vec![0],
             multiplications: 0,
         }
@@ -145,7 +149,9 @@ impl<'a> Squash<'a> {
 
     /// Makes node `id` the next value and returns its form in terms of itself.
     fn new_value(&mut self, id: NodeId) -> Result<Form, Problem> {
-        let length = self.graph.shape(id).iter().product();
+        let shape = self.graph.shape(id);
+        let length = shape.iter().product();
+        self.shapes.push(shape.to_vec());
         let first = self.first[self.first.len() - 1];
         self.values[id.index()] = Some(ValueId(self.first.len() - 1));
         self.first.push(first + length);

@@ -8,6 +8,8 @@ use nightloom_program::Program;
 use nightloom_program::noise::NoiseBound;
 
 use crate::network::ValueId;
+use latency::Weights;
+use latency::packing::Requests;
 
 /// A program with what its planner knows of it.
 #[derive(Debug, Clone)]
@@ -23,7 +25,12 @@ impl Plan {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Throughput(_) => "throughput",
-            Self::Latency(_) => "latency",
+            Self::Latency(plan) => match (plan.weights, plan.requests) {
+                (Weights::Clear, Requests::Few) => "latency",
+                (Weights::Clear, Requests::ByOffset) => "latency, by offset",
+                (Weights::Encrypted, Requests::Few) => "encrypted model",
+                (Weights::Encrypted, Requests::ByOffset) => "encrypted model, by offset",
+            },
         }
     }
 

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use nightloom_he::wire::evaluation_keys_bytes;
-use nightloom_program::Program;
 use nightloom_program::wire::{request_ciphertext_bytes, result_bytes};
+use nightloom_program::{Program, ValueType};
 
+use super::latency::Weights;
+use super::latency::packing::Requests;
 use super::{Plan, latency, throughput};
 use crate::network::{Network, ValueId};
 
@@ -15,13 +17,16 @@ pub enum Objective {
     /// The least time for a sample when requests are full.
     #[default]
     Throughput,
-    /// The least time for a request of the wanted batch.
+    /// The least time for a request of the wanted batch, its way and that of its response included.
     Latency,
     /// The least memory of the service for such a request.
     Memory,
     /// The fewest bytes of such a request and its response.
     Traffic,
 }
+
+/// Bytes a second of the link that [`Objective::Latency`] counts with: 100 Mbit/s.
+pub const LINK_BYTES_PER_SECOND: f64 = 12.5e6;
 
 /// What is wanted of a plan, beyond its precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +37,8 @@ pub struct Goal {
     pub batch: Option<usize>,
     /// The most bytes of memory that the service may take for a request.
     pub max_memory: Option<u64>,
+    /// What the service may hold of the weights.
+    pub weights: Weights,
 }
 
 /// A plan with its price for a request of the wanted batch.
@@ -125,14 +132,17 @@ impl Candidate {
     pub fn cost(&self, goal: &Goal) -> f64 {
         match goal.objective {
             Objective::Throughput => self.seconds / goal.batch.unwrap_or(self.capacity) as f64,
-            Objective::Latency => self.seconds,
+            Objective::Latency => {
+                self.seconds + (self.request_bytes + self.response_bytes) as f64 / LINK_BYTES_PER_SECOND
+            }
             Objective::Memory => self.memory_bytes as f64,
             Objective::Traffic => (self.request_bytes + self.response_bytes) as f64,
         }
     }
 }
 
-/// Bytes of residues in memory: keys with both halves, encoded weights, and the two largest neighbouring values.
+/// Bytes of residues in memory: keys with both halves, weights encoded or encrypted, and the two largest neighbouring
+/// values.
 fn memory_bytes(program: &Program) -> u64 {
     let params = program.params();
     let limb = (params.degree() * size_of::<f64>()) as u64;
@@ -142,21 +152,21 @@ fn memory_bytes(program: &Program) -> u64 {
         let limbs = level.limbs();
         2 * (limbs.div_ceil(special.max(1)) * (limbs + special)) as u64 * limb
     });
-    let values: Vec<u64> = program
-        .types()
-        .iter()
-        .map(|result| (result.features * result.components * result.level.limbs()) as u64 * limb)
-        .collect();
+    let bytes = |result: &ValueType| (result.features * result.components * result.level.limbs()) as u64 * limb;
+    let values: Vec<u64> = program.types().iter().map(bytes).collect();
     let largest = values.windows(2).map(|pair| pair[0] + pair[1]).max().unwrap_or(0).max(values[0]);
-    keys.sum::<u64>() + program.weight_bytes() + largest
+    let model: u64 = program.model().map(|(array, _)| bytes(array)).sum();
+    keys.sum::<u64>() + program.weight_bytes() + model + largest
 }
 
 /// Every plan of a network for the goal, the best first, and why others are none.
 pub fn candidates(network: &Network, options: &throughput::Options, goal: &Goal) -> (Vec<Candidate>, Vec<Refusal>) {
     let (mut candidates, mut refusals) = (Vec::new(), Vec::new());
-    match throughput::plan(network, options) {
-        Ok(plan) => candidates.push(Candidate::new(Plan::Throughput(plan), goal.batch)),
-        Err(error) => refusals.push(error.into()),
+    if goal.weights == Weights::Clear {
+        match throughput::plan(network, options) {
+            Ok(plan) => candidates.push(Candidate::new(Plan::Throughput(plan), goal.batch)),
+            Err(error) => refusals.push(error.into()),
+        }
     }
     let samples = if options.samples.is_empty() {
         throughput::pseudo_random_samples(network.length(ValueId::INPUT), options.input).collect()
@@ -166,17 +176,21 @@ pub fn candidates(network: &Network, options: &throughput::Options, goal: &Goal)
     let wanted = goal.batch.unwrap_or(1);
     let mut batches = vec![1, wanted.next_power_of_two()];
     batches.dedup();
-    for batch in batches {
+    for (batch, requests) in batches.into_iter().flat_map(|batch| Requests::ALL.map(|requests| (batch, requests))) {
         let options = latency::Options {
             input: options.input,
             precision_bits: options.precision_bits,
             batch,
+            requests,
+            weights: goal.weights,
             log_degree: options.log_degree,
             insecure: options.insecure,
             samples: samples.clone(),
         };
         match latency::plan(network, &options) {
             Ok(plan) => candidates.push(Candidate::new(Plan::Latency(plan), goal.batch)),
+            // That a layout saves nothing, or needs more room than the other one, is no news.
+            Err(_) if requests == Requests::ByOffset => {}
             Err(error) => refusals.push(error.into()),
         }
     }

@@ -1,7 +1,6 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use nightloom_ring::ntt::MIN_LOG_DEGREE;
 use nightloom_ring::{Ring, RnsBasis};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -152,8 +151,8 @@ impl Encoder {
     /// All primes in the subring of polynomials in `X^stride`, or in one a little larger if there is no transform of so
     /// small a degree. `None` if what is saved is not worth it.
     fn subring(&self, stride: usize) -> Option<&Arc<RnsBasis>> {
-        let degree = (self.params.degree() / stride).max(1 << MIN_LOG_DEGREE);
-        if self.params.degree() / degree < ExtendedPlaintext::MIN_REPEAT {
+        let degree = ExtendedPlaintext::residues(&self.params, self.params.slots() / stride);
+        if degree == self.params.degree() {
             return None;
         }
         let subring = self.subrings[degree.trailing_zeros() as usize].get_or_init(|| {

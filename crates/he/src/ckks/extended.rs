@@ -1,3 +1,4 @@
+use nightloom_ring::ntt::MIN_LOG_DEGREE;
 use nightloom_ring::{Eval, RnsPoly, parallel};
 use zeroize::Zeroize;
 
@@ -158,6 +159,13 @@ pub(crate) fn check_extended(op: &'static str, params: &CkksParams, level: Level
 impl ExtendedPlaintext {
     /// Fewer equal values in a row are held one by one.
     pub(crate) const MIN_REPEAT: usize = 4;
+
+    /// Residues modulo each prime that are held for vectors which repeat after `period` slots, a power of two.
+    pub fn residues(params: &CkksParams, period: usize) -> usize {
+        let stride = params.slots() / period;
+        let degree = (params.degree() / stride).max(1 << MIN_LOG_DEGREE);
+        if params.degree() / degree < Self::MIN_REPEAT { params.degree() } else { degree }
+    }
 
     pub(crate) fn new(params: &CkksParams, level: Level, scale: Scale, poly: RnsPoly<Eval>) -> Self {
         Self { params: params.clone(), level, scale, poly }

@@ -1,8 +1,14 @@
 use std::fmt;
+use std::ops::Range;
 use std::time::Instant;
 
+use nightloom_compiler::plans::latency::Weights;
 use nightloom_compiler::plans::select::{Goal, Objective};
 use nightloom_he::security::SECURITY_BITS;
+use nightloom_he::wire::write_evaluation_keys;
+use nightloom_program::EncryptedModel;
+use nightloom_program::wire::write_encrypted_model;
+use nightloom_wire::Writer;
 use serde::Serialize;
 
 use super::{BenchError, Conditions, Options};
@@ -16,14 +22,44 @@ use crate::server::{Server, ServerError};
 /// Requests that are timed; the medians are reported.
 pub const LATENCY_RUNS: usize = 21;
 
-/// One request of one image, client and service on this machine.
+/// What is measured: requests of some images, with the model in the clear or encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatencyJob {
+    /// The network.
+    pub model: Model,
+    /// Images of a request.
+    pub images: usize,
+    /// What the service holds of the weights.
+    pub weights: Weights,
+}
+
+impl LatencyJob {
+    /// One image, the model in the clear.
+    pub fn one_image(model: Model) -> Self {
+        Self { model, images: 1, weights: Weights::Clear }
+    }
+
+    /// The setting of E2DM (Jiang et al., CCS 2018, section 6): 64 images, the model encrypted.
+    pub fn e2dm_encrypted() -> Self {
+        Self { model: Model::E2dm, images: 64, weights: Weights::Encrypted }
+    }
+
+    fn name(self) -> String {
+        let encrypted = if self.weights == Weights::Encrypted { "-encrypted" } else { "" };
+        format!("{}{encrypted}", self.model.name())
+    }
+}
+
+/// One request, client and service on this machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct LatencyReport {
     /// When, where and how.
     #[serde(flatten)]
     pub conditions: Conditions,
     /// The network.
-    pub network: &'static str,
+    pub network: String,
+    /// Images of a request.
+    pub images: usize,
     /// The plan that was chosen.
     pub plan: &'static str,
     /// Degree of the ring.
@@ -36,11 +72,13 @@ pub struct LatencyReport {
     pub rotations: usize,
     /// Size of the evaluation keys.
     pub key_bytes: u64,
+    /// Size of the encrypted model; 0 if the service holds its weights.
+    pub model_bytes: u64,
     /// Size of the request.
     pub request_bytes: u64,
     /// Size of the response.
     pub response_bytes: u64,
-    /// Seconds to compile, to make keys and to prepare the service.
+    /// Seconds to compile, to make keys, to encrypt the model if it is encrypted, and to prepare the service.
     pub setup_s: f64,
     /// Milliseconds to encode, encrypt and write the request; median.
     pub encrypt_ms: f64,
@@ -58,7 +96,7 @@ pub struct LatencyReport {
     pub stated_error: f64,
     /// Largest memory of the process so far, client and service together.
     pub peak_rss_bytes: Option<u64>,
-    /// Runs, each with another image.
+    /// Runs, each with other images.
     pub runs: usize,
 }
 
@@ -67,8 +105,15 @@ impl fmt::Display for LatencyReport {
         writeln!(f, "{}", self.conditions)?;
         writeln!(
             f,
-            "{}, one image, {} plan, {} bits of security, degree {}, {:.0} bits, {} rotation keys, median of {} runs\n",
-            self.network, self.plan, self.security_bits, self.degree, self.log_qp, self.rotations, self.runs
+            "{}, {}, {} plan, {} bits of security, degree {}, {:.0} bits, {} rotation keys, median of {} runs\n",
+            self.network,
+            if self.images == 1 { "one image".to_owned() } else { format!("{} images", self.images) },
+            self.plan,
+            self.security_bits,
+            self.degree,
+            self.log_qp,
+            self.rotations,
+            self.runs
         )?;
         for (stage, milliseconds) in [
             ("set-up", 1e3 * self.setup_s),
@@ -79,8 +124,14 @@ impl fmt::Display for LatencyReport {
         ] {
             writeln!(f, "{stage:<16} {milliseconds:>10.2} ms")?;
         }
-        for (name, bytes) in
-            [("request", self.request_bytes), ("response", self.response_bytes), ("evaluation keys", self.key_bytes)]
+        for (name, bytes) in [
+            ("request", self.request_bytes),
+            ("response", self.response_bytes),
+            ("evaluation keys", self.key_bytes),
+            ("encrypted model", self.model_bytes),
+        ]
+        .into_iter()
+        .filter(|(_, bytes)| *bytes > 0)
         {
             writeln!(f, "{name:<16} {:>10.1} kB", bytes as f64 / 1e3)?;
         }
@@ -92,20 +143,21 @@ impl fmt::Display for LatencyReport {
     }
 }
 
-/// Measures single images through a network, compiled for latency.
+/// Measures requests through a network, compiled for latency.
 ///
 /// # Errors
 /// [`BenchError`].
-pub fn latency(model: Model, options: Options) -> Result<LatencyReport, BenchError> {
-    measure(model, options).map_err(BenchError::Demo)
+pub fn latency(job: LatencyJob, options: Options) -> Result<LatencyReport, BenchError> {
+    measure(job, options).map_err(BenchError::Demo)
 }
 
-fn measure(model: Model, options: Options) -> Result<LatencyReport, DemoError> {
+fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError> {
+    let LatencyJob { model, images: batch, weights } = job;
     let images = test_images()?;
     let scaling = Scaling { scale: 1.0 / 255.0, offset: 0.0 };
     let features = images.features(&[784], scaling)?;
     let mut compile_options = CompileOptions::new(model.name());
-    compile_options.goal = Goal { objective: Objective::Latency, batch: Some(1), max_memory: None };
+    compile_options.goal = Goal { objective: Objective::Latency, batch: Some(batch), max_memory: None, weights };
     compile_options.samples = (0..SAMPLES).map(|image| features.row(image)).collect();
 
     let start = Instant::now();
@@ -115,9 +167,21 @@ fn measure(model: Model, options: Options) -> Result<LatencyReport, DemoError> {
     let mut rng = crate::system_rng()?;
     let keys = client.generate_keys(&mut rng).map_err(JobError::from)?;
     let mut key_bytes = Vec::new();
-    nightloom_he::wire::write_evaluation_keys(&mut nightloom_wire::Writer::new(&mut key_bytes), &keys.evaluation)
+    write_evaluation_keys(&mut Writer::new(&mut key_bytes), &keys.evaluation)
         .map_err(|error| JobError::from(ClientError::Write(error)))?;
     let evaluation = server.read_evaluation_keys(&*key_bytes).map_err(JobError::from)?;
+    let mut model_bytes = Vec::new();
+    let encrypted_model = match &compiled.weights {
+        Some(weights) => {
+            let threads = server.executor().threads();
+            let encrypted = weights.encrypt(&keys.public, &mut rng, threads, &|| {});
+            let encrypted = encrypted.map_err(|error| JobError::from(ClientError::from(error)))?;
+            write_encrypted_model(&mut Writer::new(&mut model_bytes), server.params(), &encrypted)
+                .map_err(|error| JobError::from(ClientError::Write(error)))?;
+            server.read_model(&*model_bytes).map_err(JobError::from)?
+        }
+        None => EncryptedModel { program: server.id(), arrays: Vec::new() },
+    };
     let setup_s = start.elapsed().as_secs_f64();
 
     let program = compiled.plan.program();
@@ -125,8 +189,8 @@ fn measure(model: Model, options: Options) -> Result<LatencyReport, DemoError> {
     let (mut request_bytes, mut response_bytes, mut max_error) = (0, 0, 0.0f64);
     // The first run fills pools and caches, and is not counted.
     for run in 0..=options.runs {
-        let image = (SAMPLES + run) % images.len();
-        let one = Samples::new("test image", images.shape(), pixels(&images, image))?;
+        let first = (SAMPLES + run * batch) % (images.len() - batch);
+        let one = Samples::new("test images", images.shape(), pixels(&images, first..first + batch))?;
         let one = one.features(&compiled.client.input_shape, scaling)?;
         let start = Instant::now();
         let mut request = Vec::new();
@@ -137,13 +201,14 @@ fn measure(model: Model, options: Options) -> Result<LatencyReport, DemoError> {
         let start = Instant::now();
         let mut response = Vec::new();
         server
-            .run(&*request, &evaluation, &mut response, &|_| {})
+            .run_with_model(&*request, &encrypted_model, &evaluation, &mut response, &|_| {})
             .map_err(|error: ServerError| JobError::from(error))?;
         let evaluated = start.elapsed();
         let start = Instant::now();
         let outputs = client.decrypt(&*response, &keys.secret).map_err(JobError::from)?;
         let decrypted = start.elapsed();
-        for (found, expected) in outputs.values.iter().zip(compiled.network.evaluate(&features.row(image))) {
+        let expected = (first..first + batch).flat_map(|image| compiled.network.evaluate(&features.row(image)));
+        for (found, expected) in outputs.values.iter().zip(expected) {
             max_error = max_error.max((found - expected).abs());
         }
         (request_bytes, response_bytes) = (request.len() as u64, response.len() as u64);
@@ -161,13 +226,15 @@ fn measure(model: Model, options: Options) -> Result<LatencyReport, DemoError> {
     let evaluate_min_ms = evaluate.iter().copied().fold(f64::INFINITY, f64::min);
     Ok(LatencyReport {
         conditions: Conditions::new("latency", params.kernel().name(), options),
-        network: model.name(),
+        network: job.name(),
+        images: batch,
         plan: compiled.plan.name(),
         degree: params.degree(),
         log_qp: params.log_qp(),
         security_bits: if params.is_secure() { SECURITY_BITS } else { 0 },
         rotations: program.rotations().len(),
         key_bytes: key_bytes.len() as u64,
+        model_bytes: model_bytes.len() as u64,
         request_bytes,
         response_bytes,
         setup_s,
@@ -183,11 +250,11 @@ fn measure(model: Model, options: Options) -> Result<LatencyReport, DemoError> {
     })
 }
 
-/// The pixels of one image.
-fn pixels(images: &Samples, image: usize) -> SampleValues {
+/// The pixels of some images.
+fn pixels(images: &Samples, range: Range<usize>) -> SampleValues {
     let length = images.shape().iter().product::<usize>();
     match images.values() {
-        SampleValues::Pixels(pixels) => SampleValues::Pixels(pixels[image * length..][..length].to_vec()),
+        SampleValues::Pixels(pixels) => SampleValues::Pixels(pixels[range.start * length..range.end * length].to_vec()),
         other => other.clone(),
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 pub use ckks::{CKKS_RUNS, CkksReport, OperationRow, ckks};
-pub use latency::{LATENCY_RUNS, LatencyReport, latency};
+pub use latency::{LATENCY_RUNS, LatencyJob, LatencyReport, latency};
 pub use ring::{ElementwiseRow, LinearRow, RingReport, TransformRow, ring};
 pub use throughput::{THROUGHPUT_RUNS, ThroughputReport, throughput};
 

@@ -3,7 +3,7 @@ use std::num::NonZeroUsize;
 
 use clap::error::ErrorKind;
 use clap::{Args, Command, ValueEnum};
-use nightloom::bench::{self, Options};
+use nightloom::bench::{self, LatencyJob, Options};
 use nightloom::demo::Model;
 use serde::Serialize;
 
@@ -54,16 +54,21 @@ enum Network {
     LolaSmall,
     /// Dense layers 784-128-128-10
     Mlp,
+    /// LeNet-5 with squares
+    Lenet,
+    /// The network of E2DM on 64 images, with an encrypted model; latency only
+    E2dmEncrypted,
 }
 
 impl From<Network> for Model {
     fn from(network: Network) -> Self {
         match network {
             Network::Cryptonets => Self::CryptoNets,
-            Network::E2dm => Self::E2dm,
+            Network::E2dm | Network::E2dmEncrypted => Self::E2dm,
             Network::Lola => Self::Lola,
             Network::LolaSmall => Self::LolaSmall,
             Network::Mlp => Self::Mlp,
+            Network::Lenet => Self::Lenet,
         }
     }
 }
@@ -71,9 +76,10 @@ impl From<Network> for Model {
 impl Bench {
     pub fn run(self) -> Result<(), CliError> {
         if self.network.is_some() && !matches!(self.suite, Suite::Throughput | Suite::Latency) {
-            let message = "--network is an option of the throughput and latency suites";
-            let mut command = Self::augment_args(Command::new("nightloom bench"));
-            command.error(ErrorKind::ArgumentConflict, message).exit();
+            conflict("--network is an option of the throughput and latency suites");
+        }
+        if self.network == Some(Network::E2dmEncrypted) && self.suite != Suite::Latency {
+            conflict("e2dm-encrypted is a network of the latency suite");
         }
         let threads = self.threads.get();
         let options = |runs: usize| Options { threads, runs: self.runs.map_or(runs, NonZeroUsize::get) };
@@ -86,7 +92,11 @@ impl Bench {
             }
             Suite::Latency => {
                 let network = self.network.unwrap_or_default();
-                self.print(&bench::latency(network.into(), options(bench::LATENCY_RUNS))?)
+                let job = match network {
+                    Network::E2dmEncrypted => LatencyJob::e2dm_encrypted(),
+                    network => LatencyJob::one_image(network.into()),
+                };
+                self.print(&bench::latency(job, options(bench::LATENCY_RUNS))?)
             }
         }
     }
@@ -94,6 +104,11 @@ impl Bench {
     fn print(&self, report: &(impl Serialize + Display)) -> Result<(), CliError> {
         if self.json { show(serde_json::to_string(report)?) } else { show(report) }
     }
+}
+
+/// Ends the command with what is wrong with its arguments.
+fn conflict(message: &str) -> ! {
+    Bench::augment_args(Command::new("nightloom bench")).error(ErrorKind::ArgumentConflict, message).exit()
 }
 
 #[cfg(test)]
@@ -123,6 +138,6 @@ mod tests {
         {
             assert_eq!(parse(&format!("throughput --network {name}")).unwrap().network, Some(network));
         }
-        assert!(parse("throughput --network lenet").is_err() && parse("ring --threads 0").is_err());
+        assert!(parse("throughput --network resnet").is_err() && parse("ring --threads 0").is_err());
     }
 }

@@ -162,8 +162,8 @@ impl Encrypt {
             bytes(size),
             bytes(size / header.samples as f64),
         ))?;
-        if header.samples < client.params().slots() as u64 {
-            done.say(format_args!("note: a batch has room for {} samples at the same cost", client.params().slots()))?;
+        if header.samples < client.capacity() as u64 {
+            done.say(format_args!("note: a batch has room for {} samples at the same cost", client.capacity()))?;
         }
         if samples.skipped() > 0 {
             let entries = counted(samples.skipped() as u64, "entry", "entries");

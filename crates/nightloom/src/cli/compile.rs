@@ -8,8 +8,10 @@ use nightloom::model::{CompileError, CompileOptions, Compiled, compare, compile}
 use nightloom::output::{NewFile, NewFolder, OutputError, PendingFile};
 use nightloom::samples::{self, SamplesProblem, Scaling};
 use nightloom_compiler::explain::{Comparison, Explanation};
+use nightloom_compiler::plans::latency::Weights;
 use nightloom_compiler::plans::select::{Goal, Objective};
 use nightloom_program::InputEncoding;
+use nightloom_program::wire::model_weights_bytes;
 use serde::Serialize;
 
 use super::error::CliError;
@@ -55,6 +57,9 @@ pub struct Model {
     /// Most memory that the service may take for a request, in megabytes
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
     max_memory: Option<u64>,
+    /// Encrypt the model, too: its owner encrypts NAME.owner for each client, and the service holds no weight
+    #[arg(long)]
+    encrypt_model: bool,
     /// log2 of the ring degree, 12 to 16 [default: the smallest that suffices]
     #[arg(long, value_name = "LOG2", value_parser = clap::value_parser!(u32).range(12..=16))]
     log_degree: Option<u32>,
@@ -127,6 +132,7 @@ impl Model {
                 objective: self.optimize.into(),
                 batch: self.batch.map(|batch| batch as usize),
                 max_memory: self.max_memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
+                weights: if self.encrypt_model { Weights::Encrypted } else { Weights::Clear },
             },
             ..CompileOptions::new(name)
         };
@@ -196,7 +202,7 @@ fn explanation(compiled: &Compiled) -> Explanation {
 pub struct Compile {
     #[command(flatten)]
     model: Model,
-    /// Folder for NAME.server and NAME.client, made if missing
+    /// Folder for NAME.server and NAME.client, and NAME.owner with --encrypt-model, made if missing
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     output: PathBuf,
     /// Replace existing files
@@ -211,10 +217,21 @@ impl Compile {
         let open = |path: PathBuf| destination::open(&NewFile::at(path).replace_existing(self.force));
         let folder = NewFolder::make(&self.output)?;
         let (mut server, mut client) = (open(path("server"))?, open(path("client"))?);
+        let private = || NewFile::at(path("owner")).private().replace_existing(self.force);
+        let owner = self.model.encrypt_model.then(|| destination::open(&private())).transpose()?;
         let (_, compiled) = self.model.compile(name.clone())?;
         write(&mut server, &compiled.server_bytes, path("server"))?;
         write(&mut client, &compiled.client_bytes, path("client"))?;
-        PendingFile::commit_all([server, client])?;
+        let mut written = vec![("server", compiled.server_bytes.len()), ("client", compiled.client_bytes.len())];
+        let mut files = vec![server, client];
+        if let (Some(mut owner), Some(weights)) = (owner, &compiled.weights) {
+            let unwritten = |source| OutputError::Write { path: path("owner"), source };
+            let bytes = zeroize::Zeroizing::new(model_weights_bytes(weights).map_err(unwritten)?);
+            write(&mut owner, &bytes, path("owner"))?;
+            written.push(("owner", bytes.len()));
+            files.push(owner);
+        }
+        PendingFile::commit_all(files)?;
         folder.keep();
 
         let explanation = explanation(&compiled);
@@ -232,9 +249,19 @@ impl Compile {
             parameters.samples,
             seconds(explanation.predicted_seconds),
         ))?;
-        for (end, bytes) in [("server", &compiled.server_bytes), ("client", &compiled.client_bytes)] {
-            let size = counted(bytes.len() as u64, "byte", "bytes");
-            console::say(format_args!("wrote {} ({size})", path(end).display()))?;
+        for (end, length) in written {
+            let size = counted(length as u64, "byte", "bytes");
+            let whose = match end {
+                "owner" => ": the weights, for encrypt-model; keep it",
+                "server" if compiled.weights.is_some() => ": without weights",
+                _ => "",
+            };
+            console::say(format_args!("wrote {} ({size}){whose}", path(end).display()))?;
+        }
+        if compiled.weights.is_some() {
+            console::say(
+                "note: give an encrypted model to the service, never to the client: the client's secret key decrypts it",
+            )?;
         }
         Ok(())
     }

@@ -84,6 +84,14 @@ pub enum CliError {
     Length { path: PathBuf, announced: u64, found: u64 },
     #[error("{path}: this {kind} is for parameters {found}, {owner} has {wanted}: they were not made for each other")]
     OtherParameters { path: PathBuf, kind: Kind, found: ParamsId, owner: PathBuf, wanted: ParamsId },
+    #[error("cannot encrypt the model: {0}")]
+    Model(#[source] nightloom_he::EvalError),
+    #[error(transparent)]
+    Threads(#[from] nightloom_program::ThreadsError),
+    #[error("{path}: this program takes an encrypted model: give it with --model FILE (made by encrypt-model)")]
+    NoModel { path: PathBuf },
+    #[error("{path}: this program has its weights: --model is for one that was compiled with --encrypt-model")]
+    SurplusModel { path: PathBuf },
     #[error("{path}: this program needs the client's evaluation keys: give them with --keys FILE")]
     NoKeys { path: PathBuf },
     #[error(

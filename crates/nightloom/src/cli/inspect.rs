@@ -59,6 +59,11 @@ impl Inspect {
             Kind::EvaluationKeys => {
                 show("keys for relinearisation and rotations; the service needs them and cannot decrypt with them")
             }
+            Kind::ModelWeights => show("the weights of a model, for its owner to encrypt: never send it"),
+            Kind::EncryptedModel => {
+                show(format_args!("program {}", ProgramId(reader.bytes().at(path)?)))?;
+                show("for the service; whoever has the secret key of the client that it was made for decrypts it")
+            }
             Kind::Ciphertext => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ mod error;
 mod figures;
 mod input;
 mod inspect;
+mod owner;
 mod progress;
 mod server;
 
@@ -45,6 +46,8 @@ enum Command {
     Explain(compile::Explain),
     /// Make a client's keys: the secret key, a public key and evaluation keys for the service
     Keygen(client::Keygen),
+    /// Encrypt a model for one client: its owner's part, if the model was compiled with --encrypt-model
+    EncryptModel(owner::EncryptModel),
     /// Encrypt samples into a request
     Encrypt(client::Encrypt),
     /// Evaluate a program on a request: the service's part
@@ -126,6 +129,7 @@ fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Compile(compile) => compile.run(),
         Command::Explain(explain) => explain.run(),
         Command::Keygen(keygen) => keygen.run(),
+        Command::EncryptModel(encrypt) => encrypt.run(),
         Command::Encrypt(encrypt) => encrypt.run(),
         Command::Run(run) => run.run(),
         Command::Decrypt(decrypt) => decrypt.run(),

@@ -5,6 +5,7 @@ use clap::Args;
 use nightloom::job::peak_memory_bytes;
 use nightloom::server::{Server, ServerError};
 use nightloom_he::EvaluationKeys;
+use nightloom_program::EncryptedModel;
 use nightloom_wire::Kind;
 
 use super::compile::warn_if_insecure;
@@ -23,6 +24,9 @@ pub struct Run {
     /// The client's evaluation keys
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// The model that its owner encrypted for this client, if the program has no weights of its own
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -46,10 +50,19 @@ impl Run {
         if self.keys.is_none() && server.executor().check_keys(&keys).is_err() {
             return Err(CliError::NoKeys { path: self.program });
         }
+        let model = match (&self.model, server.program().has_encrypted_model()) {
+            (Some(path), true) => {
+                let source = open_for(path, Kind::EncryptedModel, &self.program, params)?;
+                server.read_model(source).at(path)?
+            }
+            (None, false) => EncryptedModel { program: server.id(), arrays: Vec::new() },
+            (None, true) => return Err(CliError::NoModel { path: self.program }),
+            (Some(_), false) => return Err(CliError::SurplusModel { path: self.program }),
+        };
         let start = Instant::now();
         let bar = Bar::new("evaluating");
         let request = open_for(&self.request, Kind::Request, &self.program, params)?;
-        let header = match server.run(request, &keys, &mut out, &|part| bar.at(part)) {
+        let header = match server.run_with_model(request, &model, &keys, &mut out, &|part| bar.at(part)) {
             Ok(header) => header,
             Err(ServerError::Write(source)) => return Err(out.refuses(source)),
             Err(source) => return Err(CliError::Server { path: self.request.clone(), source }),

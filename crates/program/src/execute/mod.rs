@@ -8,12 +8,13 @@
 mod slots;
 mod tiles;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nightloom_he::{Ciphertext, EvalError, EvaluationKeys, Evaluator, KeyPurpose, RelinearizationKey};
 use rayon::prelude::*;
 
-use crate::{ExecuteError, Op, Program, ValueId};
+use crate::{ExecuteError, Op, Program, ValueId, ValueType};
 
 /// Memory that encoded weights may take unless the caller says otherwise: 2 GiB.
 pub const DEFAULT_WEIGHT_BYTES: usize = 2 << 30;
@@ -36,8 +37,8 @@ struct Stage {
     whole: Vec<ValueId>,
 }
 
-/// A value: one ciphertext a feature.
-type Array = Vec<Ciphertext>;
+/// A value: one ciphertext a feature. Encrypted weights are borrowed from whoever keeps them.
+type Array<'a> = Cow<'a, [Ciphertext]>;
 
 impl Executor {
     /// Prepares a program for a number of threads. Encoded weights are kept while they take at most `weight_bytes`; the
@@ -87,8 +88,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Runs the program on one batch: one ciphertext a feature, one sample a slot where no operation moves slots.
-    /// `progress` is called from any thread with the part of the work that is done, from 0 to 1.
+    /// Runs a program whose weights are in the clear on one batch: one ciphertext a feature, one sample a slot where no
+    /// operation moves slots. `progress` is called from any thread with the part of the work that is done, from 0 to 1.
     ///
     /// # Errors
     /// [`ExecuteError`] if the ciphertexts or the keys are not what the program takes.
@@ -98,10 +99,27 @@ impl Executor {
         keys: &EvaluationKeys,
         progress: &(dyn Fn(f64) + Sync),
     ) -> Result<Vec<Ciphertext>, ExecuteError> {
-        self.check(&batch)?;
+        self.run_with_model(batch, &[], keys, progress)
+    }
+
+    /// As [`run`](Self::run), with encrypted weights: one array for each [`Op::Model`], in order, under the key of the batch.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`ExecuteError::ModelArrays`].
+    pub fn run_with_model(
+        &self,
+        batch: Vec<Ciphertext>,
+        model: &[Vec<Ciphertext>],
+        keys: &EvaluationKeys,
+        progress: &(dyn Fn(f64) + Sync),
+    ) -> Result<Vec<Ciphertext>, ExecuteError> {
+        self.check_array(&batch, self.program.input_type())?;
+        self.check_model(model)?;
         self.check_keys(keys)?;
-        let mut values: Vec<Option<Array>> = vec![None; self.program.ops().len()];
-        values[0] = Some(batch);
+        let mut values: Vec<Option<Array<'_>>> = vec![None; self.program.ops().len()];
+        values[0] = Some(batch.into());
+        let arrays = self.program.ops().iter().enumerate().filter(|(_, op)| matches!(op, Op::Model { .. }));
+        arrays.zip(model).for_each(|((op, _), array)| values[op] = Some(array.as_slice().into()));
         let weights: Vec<f64> = (0..values.len()).map(|op| self.weight(op)).collect();
         let progress = Progress { total: weights.iter().sum(), report: progress };
         let mut done = 0.0;
@@ -116,17 +134,28 @@ impl Executor {
                 for value in &stage.whole {
                     let weight = weights[value.0];
                     let array = self.run_whole(*value, &values, keys, &|part| progress.at(done + part * weight))?;
-                    values[value.0] = Some(array);
+                    values[value.0] = Some(array.into());
                     done += weight;
                     self.release(index, true, &mut values);
                 }
             }
-            Ok(values[self.program.output().0].take().unwrap_or_default())
+            Ok(values[self.program.output().0].take().unwrap_or_default().into_owned())
         })
     }
 
-    fn check(&self, batch: &[Ciphertext]) -> Result<(), ExecuteError> {
-        let input = self.program.input_type();
+    /// Checks that encrypted weights are for this program's parameters, and of the types that it takes.
+    ///
+    /// # Errors
+    /// [`ExecuteError`].
+    pub fn check_model(&self, model: &[Vec<Ciphertext>]) -> Result<(), ExecuteError> {
+        let (found, wanted) = (model.len(), self.program.model().count());
+        if found != wanted {
+            return Err(ExecuteError::ModelArrays { found, wanted });
+        }
+        model.iter().zip(self.program.model()).try_for_each(|(array, (expected, _))| self.check_array(array, expected))
+    }
+
+    fn check_array(&self, batch: &[Ciphertext], input: &ValueType) -> Result<(), ExecuteError> {
         if batch.len() != input.features {
             return Err(ExecuteError::Inputs { found: batch.len(), wanted: input.features });
         }
@@ -157,7 +186,7 @@ impl Executor {
 
     /// Gives back the values that nothing reads any more once the tiles of stage `index` have run, and also its
     /// operations on whole polynomials if `whole`.
-    fn release(&self, index: usize, whole: bool, values: &mut [Option<Array>]) {
+    fn release(&self, index: usize, whole: bool, values: &mut [Option<Array<'_>>]) {
         let current = if whole { &[] } else { &self.stages[index].whole[..] };
         let later = self.stages[index + 1..].iter().flat_map(|stage| stage.pointwise.iter().chain(&stage.whole));
         let unfinished = self.stages[index].whole.iter().filter(|value| values[value.0].is_none());
@@ -173,14 +202,15 @@ impl Executor {
     fn run_whole(
         &self,
         value: ValueId,
-        values: &[Option<Array>],
+        values: &[Option<Array<'_>>],
         keys: &EvaluationKeys,
         progress: &(dyn Fn(f64) + Sync),
-    ) -> Result<Array, ExecuteError> {
+    ) -> Result<Vec<Ciphertext>, ExecuteError> {
         let op = &self.program.ops()[value.0];
         let array = values[op.sources()[0].0].as_deref().unwrap_or(&[]);
         let evaluator = Evaluator::new(self.program.params());
-        let finished = AtomicUsize::new(0);
+        let (finished, total) = (AtomicUsize::new(0), self.program.types()[value.0].features);
+        let done = || progress((finished.fetch_add(1, Ordering::Relaxed) + 1) as f64 / total as f64);
         // Checked before the run.
         let relinearization = |apply: &dyn Fn(&RelinearizationKey) -> Result<Ciphertext, EvalError>| {
             let purpose = KeyPurpose::Relinearization;
@@ -192,13 +222,17 @@ impl Executor {
                 Op::RelinearizeRescale { .. } => {
                     relinearization(&|key| evaluator.relinearize_rescale(ciphertext, key))?
                 }
-                Op::Rescale { .. } => evaluator.rescale(ciphertext)?,
-                _ => self.prepared.run(&evaluator, value, op, ciphertext, keys.rotations())?,
+                _ => evaluator.rescale(ciphertext)?,
             };
-            progress((finished.fetch_add(1, Ordering::Relaxed) + 1) as f64 / array.len() as f64);
+            done();
             Ok(result)
         };
-        array.par_iter().map(one).collect()
+        match op {
+            Op::Relinearize { .. } | Op::RelinearizeRescale { .. } | Op::Rescale { .. } => {
+                array.par_iter().map(one).collect()
+            }
+            _ => Ok(self.prepared.run(&evaluator, value, op, array, keys.rotations(), &done)?),
+        }
     }
 }
 
@@ -220,14 +254,15 @@ fn stages(program: &Program) -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
     for (index, op) in program.ops().iter().enumerate() {
         let after = |source: &ValueId| {
-            let whole = !program.ops()[source.0].is_pointwise() && source.0 != 0;
+            let source_op = &program.ops()[source.0];
+            let whole = !source_op.is_pointwise() && !source_op.sources().is_empty();
             stage_of[source.0] + usize::from(op.is_pointwise() && whole)
         };
         let stage = op.sources().iter().map(after).max().unwrap_or(0);
         stage_of.push(stage);
         stages.resize_with(stages.len().max(stage + 1), Stage::default);
         match op {
-            Op::Input { .. } => {}
+            Op::Input { .. } | Op::Model { .. } => {}
             op if op.is_pointwise() => stages[stage].pointwise.push(ValueId(index)),
             _ => stages[stage].whole.push(ValueId(index)),
         }

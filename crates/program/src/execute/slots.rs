@@ -4,14 +4,15 @@
 //! 2020/1203, Algorithm 6): one decomposition serves all baby steps, the products are summed for each giant step without
 //! a division by the special primes, and one division ends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nightloom_he::{
-    Ciphertext, Encoder, EvalError, Evaluator, ExtendedCiphertext, ExtendedPlaintext, Level, Plaintext, RotationKeys,
-    Scale,
+    Ciphertext, Decomposed, Encoder, EvalError, Evaluator, ExtendedCiphertext, ExtendedPlaintext, Level, Plaintext,
+    RotationKeys, Scale,
 };
 use rayon::prelude::*;
 
+use crate::slots::{Diagonal, Giants};
 use crate::{Op, Program, SlotMatrix, ValueId};
 
 /// Encoded weights, as far as the memory for them goes.
@@ -20,14 +21,27 @@ pub(super) struct Prepared {
     encoder: Encoder,
     /// By operation: the weights of each diagonal of a matrix that does rotate.
     extended: Vec<Vec<Option<ExtendedPlaintext>>>,
-    /// By operation: the weights of a matrix that does not rotate, or the slots to add.
-    plain: Vec<Option<Plaintext>>,
+    /// By operation: the weights of each diagonal of a matrix that does not rotate, or the slots to add to each ciphertext.
+    plain: Vec<Vec<Plaintext>>,
 }
 
-/// Whether a matrix is one product slot by slot.
-fn is_elementwise(matrix: &SlotMatrix) -> bool {
+/// Whether a matrix multiplies slot by slot.
+pub(crate) fn is_elementwise(matrix: &SlotMatrix) -> bool {
     matrix.diagonals().iter().all(|diagonal| diagonal.rotation == 0)
 }
+
+/// What a matrix over slots is evaluated with.
+struct Run<'a> {
+    evaluator: &'a Evaluator,
+    matrix: &'a SlotMatrix,
+    weight_scale: &'a Scale,
+    rescale: bool,
+    encoded: &'a [Option<ExtendedPlaintext>],
+    keys: &'a RotationKeys,
+}
+
+/// The operand rotated by baby steps, by ciphertext and step.
+type Turned = BTreeMap<(usize, usize), ExtendedCiphertext>;
 
 impl Prepared {
     /// Encodes weights until they take `budget` bytes.
@@ -36,23 +50,27 @@ impl Prepared {
         let mut prepared = Self { encoder: Encoder::new(params), extended: Vec::new(), plain: Vec::new() };
         let mut left = budget;
         for (op, result) in program.ops().iter().zip(program.types()) {
-            let (mut extended, mut plain) = (Vec::new(), None);
+            let (mut extended, mut plain) = (Vec::new(), Vec::new());
             match op {
                 Op::SlotMatrix { source, matrix, weight_scale, .. } => {
                     let level = program.types()[source.0].level;
                     if is_elementwise(matrix) {
-                        plain = Some(prepared.plaintext(&weights(matrix, 0), weight_scale, level)?);
+                        let encode =
+                            |diagonal: &Diagonal| prepared.plaintext(&turned(matrix, diagonal), weight_scale, level);
+                        plain = matrix.diagonals().par_iter().map(encode).collect::<Result<_, _>>()?;
                     } else {
-                        let each = (level.limbs() + params.special_primes().len()) * params.degree() * size_of::<f64>();
+                        let each = program.diagonal_bytes(level, matrix.period());
                         let kept = (left / each).min(matrix.diagonals().len());
                         left -= kept * each;
                         let encode = |diagonal| prepared.extended(matrix, diagonal, weight_scale, level).map(Some);
-                        extended = (0..kept).into_par_iter().map(encode).collect::<Result<_, _>>()?;
+                        extended = matrix.diagonals()[..kept].par_iter().map(encode).collect::<Result<_, _>>()?;
                         extended.resize_with(matrix.diagonals().len(), || None);
                     }
                 }
                 Op::AddSlots { values, .. } => {
-                    plain = Some(prepared.plaintext(values, &result.scale, result.level)?);
+                    let vectors = values.chunks_exact(values.len() / result.features);
+                    let encode = |vector| prepared.plaintext(vector, &result.scale, result.level);
+                    plain = vectors.map(encode).collect::<Result<_, _>>()?;
                 }
                 _ => {}
             }
@@ -63,108 +81,192 @@ impl Prepared {
     }
 
     fn plaintext(&self, period: &[f64], scale: &Scale, level: Level) -> Result<Plaintext, EvalError> {
-        self.encoder.plaintext(&self.encoder.encode(&self.repeated(period), scale)?, level)
+        self.encoder.plaintext(&self.encoder.encode_periodic(period, scale)?, level)
     }
 
     fn extended(
         &self,
         matrix: &SlotMatrix,
-        diagonal: usize,
+        diagonal: &Diagonal,
         scale: &Scale,
         level: Level,
     ) -> Result<ExtendedPlaintext, EvalError> {
-        let period = self.repeated(&weights(matrix, diagonal));
-        self.encoder.extended_plaintext(&self.encoder.encode(&period, scale)?, level)
+        self.encoder.extended_plaintext(&self.encoder.encode_periodic(&turned(matrix, diagonal), scale)?, level)
     }
 
-    fn repeated(&self, period: &[f64]) -> Vec<f64> {
-        period.iter().copied().cycle().take(self.encoder.params().slots()).collect()
-    }
-
-    /// Runs an operation that moves or adds slots.
+    /// Runs an operation that moves or adds slots on all ciphertexts of its operand. `done` is called for each ciphertext
+    /// of the result.
     pub fn run(
         &self,
         evaluator: &Evaluator,
         value: ValueId,
         op: &Op,
-        ciphertext: &Ciphertext,
+        array: &[Ciphertext],
         keys: &RotationKeys,
-    ) -> Result<Ciphertext, EvalError> {
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Ciphertext>, EvalError> {
+        let plain = &self.plain[value.0];
+        let finished = |result: Result<Ciphertext, EvalError>| {
+            done();
+            result
+        };
         match op {
-            Op::SlotMatrix { matrix, weight_scale, rescale, .. } => match &self.plain[value.0] {
-                Some(weights) => {
-                    let product = evaluator.mul_plain(ciphertext, weights)?;
-                    if *rescale { evaluator.rescale(&product) } else { Ok(product) }
-                }
-                None => {
-                    let encoded = &self.extended[value.0];
-                    let product = self.multiply(evaluator, matrix, encoded, weight_scale, ciphertext, keys)?;
-                    if *rescale { evaluator.divide_rescale(&product) } else { evaluator.divide(&product) }
-                }
-            },
-            Op::Fold { rotations, .. } => rotations.iter().try_fold(ciphertext.clone(), |sum, rotation| {
-                let rotated = evaluator.rotate(&sum, *rotation, keys)?;
-                evaluator.add(&sum, &rotated)
-            }),
-            _ => match &self.plain[value.0] {
-                Some(slots) => evaluator.add_plain(ciphertext, slots),
-                None => Ok(ciphertext.clone()),
-            },
+            Op::SlotMatrix { matrix, rescale, .. } if is_elementwise(matrix) => {
+                let rows: Vec<(usize, &[Diagonal])> = matrix.rows().collect();
+                let row = |(first, row): (usize, &[Diagonal])| {
+                    let product = |at: usize| evaluator.mul_plain(&array[row[at].column], &plain[first + at]);
+                    let sum = (1..row.len()).try_fold(product(0)?, |sum, at| evaluator.add(&sum, &product(at)?))?;
+                    if *rescale { evaluator.rescale(&sum) } else { Ok(sum) }
+                };
+                rows.into_par_iter().map(|at| finished(row(at))).collect()
+            }
+            Op::SlotMatrix { matrix, weight_scale, rescale, .. } => {
+                let (rescale, encoded) = (*rescale, &self.extended[value.0][..]);
+                self.multiply(&Run { evaluator, matrix, weight_scale, rescale, encoded, keys }, array, &finished)
+            }
+            Op::Rotate { rotations, base, .. } => {
+                let rotated = |ciphertext| rotations_of(evaluator, ciphertext, rotations, *base, keys);
+                let arrays = array.par_iter().map(rotated).collect::<Result<Vec<_>, EvalError>>()?;
+                arrays.into_iter().flatten().map(|ciphertext| finished(Ok(ciphertext))).collect()
+            }
+            Op::Fold { rotations, .. } => {
+                let fold = |ciphertext: &Ciphertext| {
+                    rotations.iter().try_fold(ciphertext.clone(), |sum, rotation| {
+                        evaluator.add(&sum, &evaluator.rotate(&sum, *rotation, keys)?)
+                    })
+                };
+                array.par_iter().map(|ciphertext| finished(fold(ciphertext))).collect()
+            }
+            _ => {
+                let pairs = array.par_iter().zip(plain);
+                pairs.map(|(ciphertext, slots)| finished(evaluator.add_plain(ciphertext, slots))).collect()
+            }
         }
     }
 
     fn multiply(
         &self,
-        evaluator: &Evaluator,
-        matrix: &SlotMatrix,
-        encoded: &[Option<ExtendedPlaintext>],
-        scale: &Scale,
-        ciphertext: &Ciphertext,
-        keys: &RotationKeys,
-    ) -> Result<ExtendedCiphertext, EvalError> {
-        let decomposed = evaluator.decompose(ciphertext)?;
-        let babies: Vec<usize> = matrix.babies().into_iter().collect();
-        let turned = babies.par_iter().map(|baby| evaluator.rotate_extended(&decomposed, *baby, keys));
-        let turned = turned.collect::<Result<Vec<_>, _>>()?;
-        drop(decomposed);
-        let turned: BTreeMap<usize, ExtendedCiphertext> = babies.into_iter().zip(turned).collect();
+        run: &Run<'_>,
+        array: &[Ciphertext],
+        finished: &(dyn Fn(Result<Ciphertext, EvalError>) -> Result<Ciphertext, EvalError> + Sync),
+    ) -> Result<Vec<Ciphertext>, EvalError> {
+        let Run { evaluator, matrix, rescale, keys, .. } = *run;
+        let babies: Vec<(usize, usize)> = matrix.babies().into_iter().collect();
+        let by_column: Vec<&[(usize, usize)]> = babies.chunk_by(|a, b| a.0 == b.0).collect();
+        let turn = |babies: &&[(usize, usize)]| {
+            let decomposed = evaluator.decompose(&array[babies[0].0])?;
+            let turn = |baby: &(usize, usize)| Ok((*baby, evaluator.rotate_extended(&decomposed, baby.1, keys)?));
+            babies.par_iter().map(turn).collect::<Result<Vec<_>, EvalError>>()
+        };
+        let turned = by_column.par_iter().map(turn).collect::<Result<Vec<_>, EvalError>>()?;
+        let turned: Turned = turned.into_iter().flatten().collect();
+        let row = |row: (usize, &[Diagonal])| {
+            let sum = self.row(run, row, &turned)?;
+            if rescale { evaluator.divide_rescale(&sum) } else { evaluator.divide(&sum) }
+        };
+        let rows: Vec<(usize, &[Diagonal])> = matrix.rows().collect();
+        rows.into_par_iter().map(|at| finished(row(at))).collect()
+    }
 
+    /// One ciphertext of a product, before its division.
+    fn row(
+        &self,
+        run: &Run<'_>,
+        (first, row): (usize, &[Diagonal]),
+        turned: &Turned,
+    ) -> Result<ExtendedCiphertext, EvalError> {
+        let Run { evaluator, matrix, keys, .. } = *run;
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (index, diagonal) in matrix.diagonals().iter().enumerate() {
-            groups.entry(matrix.steps(diagonal.rotation).1).or_default().push(index);
+        for (at, diagonal) in row.iter().enumerate() {
+            groups.entry(matrix.steps(diagonal.rotation).1).or_default().push(first + at);
         }
-        let groups: Vec<(usize, Vec<usize>)> = groups.into_iter().collect();
-        let sum_of = |(giant, diagonals): &(usize, Vec<usize>)| {
-            // Those that were not kept.
-            let missing = diagonals.iter().filter(|diagonal| encoded[**diagonal].is_none());
-            let missing =
-                missing.map(|diagonal| Ok((*diagonal, self.extended(matrix, *diagonal, scale, ciphertext.level())?)));
-            let missing = missing.collect::<Result<BTreeMap<usize, ExtendedPlaintext>, EvalError>>()?;
-            let terms: Vec<(&ExtendedCiphertext, &ExtendedPlaintext)> = diagonals
-                .iter()
-                .filter_map(|diagonal| {
-                    let baby = matrix.steps(matrix.diagonals()[*diagonal].rotation).0;
-                    Some((turned.get(&baby)?, encoded[*diagonal].as_ref().or_else(|| missing.get(diagonal))?))
-                })
-                .collect();
-            let sum = ExtendedCiphertext::dot(&terms)?;
-            if *giant == 0 { Ok(sum) } else { evaluator.switch_rotate(sum, *giant, keys) }
-        };
-        let add = |left: Result<Option<ExtendedCiphertext>, EvalError>, right| match (left?, right?) {
-            (Some(mut left), Some(right)) => {
-                ExtendedCiphertext::add_assign(&mut left, &right)?;
-                Ok(Some(left))
+        let nothing = || EvalError::NoTerms { op: "multiply by a matrix over slots" };
+        match matrix.shape().giants {
+            Giants::Separate => {
+                let groups: Vec<(usize, Vec<usize>)> = groups.into_iter().collect();
+                let turned_sum = |(giant, diagonals): &(usize, Vec<usize>)| {
+                    let sum = self.inner_sum(run, diagonals, turned)?;
+                    if *giant == 0 { Ok(sum) } else { evaluator.switch_rotate(sum, *giant, keys) }
+                };
+                let sum = groups.par_iter().map(|group| turned_sum(group).map(Some)).reduce(|| Ok(None), add)?;
+                sum.ok_or_else(nothing)
             }
-            (left, right) => Ok(left.or(right)),
+            Giants::Chained => {
+                let base = matrix.shape().base;
+                let steps: BTreeSet<usize> = groups.keys().map(|giant| giant / base).collect();
+                let mut sum: Option<ExtendedCiphertext> = None;
+                for step in (0..=steps.last().copied().unwrap_or(0)).rev() {
+                    let moved = sum.take().map(|sum| evaluator.switch_rotate(sum, base, keys)).transpose();
+                    let inner = groups.get(&(step * base));
+                    let inner = inner.map(|diagonals| self.inner_sum(run, diagonals, turned)).transpose();
+                    sum = add(moved, inner)?;
+                }
+                sum.ok_or_else(nothing)
+            }
+        }
+    }
+
+    /// The sum of the products of one giant step.
+    fn inner_sum(&self, run: &Run<'_>, diagonals: &[usize], turned: &Turned) -> Result<ExtendedCiphertext, EvalError> {
+        let Run { matrix, weight_scale, encoded, .. } = *run;
+        let level = turned.values().next().map_or(Level(0), ExtendedCiphertext::level);
+        // Those that were not kept.
+        let missing = diagonals.iter().filter(|diagonal| encoded[**diagonal].is_none()).map(|diagonal| {
+            Ok((*diagonal, self.extended(matrix, &matrix.diagonals()[*diagonal], weight_scale, level)?))
+        });
+        let missing = missing.collect::<Result<BTreeMap<usize, ExtendedPlaintext>, EvalError>>()?;
+        let terms: Vec<(&ExtendedCiphertext, &ExtendedPlaintext)> = diagonals
+            .iter()
+            .filter_map(|at| {
+                let diagonal = &matrix.diagonals()[*at];
+                let baby = (diagonal.column, matrix.steps(diagonal.rotation).0);
+                Some((turned.get(&baby)?, encoded[*at].as_ref().or_else(|| missing.get(at))?))
+            })
+            .collect();
+        ExtendedCiphertext::dot(&terms)
+    }
+}
+
+/// A ciphertext rotated by each of these: by giant steps, each of which is then decomposed for its baby steps.
+fn rotations_of(
+    evaluator: &Evaluator,
+    ciphertext: &Ciphertext,
+    rotations: &[usize],
+    base: usize,
+    keys: &RotationKeys,
+) -> Result<Vec<Ciphertext>, EvalError> {
+    let decomposed = evaluator.decompose(ciphertext)?;
+    let groups: Vec<&[usize]> = rotations.chunk_by(|a, b| a / base == b / base).collect();
+    let group = |group: &&[usize]| {
+        let giant = group[0] / base * base;
+        let babies = |decomposed: &Decomposed| {
+            let baby = |rotation: &usize| evaluator.rotate_hoisted(decomposed, rotation - giant, keys);
+            group.par_iter().map(baby).collect::<Result<Vec<_>, EvalError>>()
         };
-        let sum = groups.par_iter().map(|group| sum_of(group).map(Some)).reduce(|| Ok(None), add)?;
-        sum.ok_or(EvalError::NoTerms { op: "multiply by a matrix over slots" })
+        match (giant, group) {
+            (0, _) => babies(&decomposed),
+            (_, [only]) if *only == giant => Ok(vec![evaluator.rotate_hoisted(&decomposed, giant, keys)?]),
+            _ => babies(&evaluator.decompose(&evaluator.rotate_hoisted(&decomposed, giant, keys)?)?),
+        }
+    };
+    let rotated = groups.par_iter().map(group).collect::<Result<Vec<_>, EvalError>>()?;
+    Ok(rotated.into_iter().flatten().collect())
+}
+
+type Sum = Result<Option<ExtendedCiphertext>, EvalError>;
+
+fn add(left: Sum, right: Sum) -> Sum {
+    match (left?, right?) {
+        (Some(mut left), Some(right)) => {
+            left.add_assign(&right)?;
+            Ok(Some(left))
+        }
+        (left, right) => Ok(left.or(right)),
     }
 }
 
 /// One period of a diagonal's weights as they multiply a baby step: rotated back by the giant step that follows.
-fn weights(matrix: &SlotMatrix, diagonal: usize) -> Vec<f64> {
-    let diagonal = &matrix.diagonals()[diagonal];
+fn turned(matrix: &SlotMatrix, diagonal: &Diagonal) -> Vec<f64> {
     let (_, giant) = matrix.steps(diagonal.rotation);
     let period = matrix.period();
     (0..period).map(|slot| f64::from(diagonal.weights[(slot + period - giant) % period])).collect()

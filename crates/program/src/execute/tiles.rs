@@ -23,7 +23,7 @@ type Output = Vec<Vec<RnsPoly<Eval>>>;
 pub(super) fn run(
     program: &Program,
     stage: &Stage,
-    values: &mut [Option<Array>],
+    values: &mut [Option<Array<'_>>],
     progress: &(dyn Fn(f64) + Sync),
 ) -> Result<(), EvalError> {
     let params = program.params();
@@ -55,7 +55,8 @@ pub(super) fn run(
         let result = &program.types()[value.0];
         let assemble =
             |components| Ciphertext::from_components(program.params(), result.level, result.scale.clone(), components);
-        values[value.0] = Some(output.into_iter().map(assemble).collect::<Result<_, _>>()?);
+        let array = output.into_iter().map(assemble).collect::<Result<Vec<_>, _>>()?;
+        values[value.0] = Some(array.into());
     }
     Ok(())
 }
@@ -122,7 +123,7 @@ fn tiles(limbs: usize, degree: usize, width: usize, outputs: &mut [Output]) -> V
 struct TileRun<'a> {
     program: &'a Program,
     stage: &'a Stage,
-    values: &'a [Option<Array>],
+    values: &'a [Option<Array<'a>>],
     biases: &'a [Vec<f64>],
     scratch: &'a mut MatrixScratch,
 }

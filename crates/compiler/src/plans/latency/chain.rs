@@ -3,10 +3,11 @@
 //! Primes have no size here, only a number, on which the time depends.
 
 use nightloom_he::security;
-use nightloom_program::cost::{Prices, REFERENCE, Work};
+use nightloom_program::Giants;
+use nightloom_program::cost::{Prices, REFERENCE, SlotMatrixCounts, Work};
 
 use super::packing::Steps;
-use super::{Packed, PackedLayer};
+use super::{Packed, PackedLayer, Weights};
 
 /// Levels of a plan.
 #[derive(Debug, Clone)]
@@ -78,19 +79,18 @@ impl Chain {
         let mut work = Work::default();
         let mut layers = Vec::new();
         for (packed, (rescale_matrix, rescale_square)) in packed.layers.iter().zip(pattern) {
-            let divisor = special + usize::from(*rescale_matrix);
-            let steps = steps(&packed.layer.diagonals.keys().copied().collect::<Vec<_>>(), limbs, special, n, prices);
-            let counts = [packed.layer.diagonals.len(), steps.babies, steps.giants];
-            work = work + Work::slot_matrix(counts, limbs, special, divisor, n);
+            let steps = packed.cheapest_steps(limbs, special, n, prices);
+            work = work + packed.matrix_work(&steps, limbs, special, *rescale_matrix, n);
             limbs -= usize::from(*rescale_matrix);
-            work = work + Work::key_switch(packed.layer.folds.len(), limbs, special, special, n);
+            let ciphertexts = packed.layer.output.ciphertexts();
+            work = work + Work::key_switch(ciphertexts * packed.layer.folds.len(), limbs, special, special, n);
             if packed.squared {
-                work = work + Work::products(3, 1, limbs, n);
+                work = work + Work::products(3, ciphertexts, limbs, n);
                 let divisor = special + usize::from(*rescale_square > 0);
-                work = work + Work::key_switch(1, limbs, special, divisor, n);
+                work = work + Work::key_switch(ciphertexts, limbs, special, divisor, n);
                 limbs -= rescale_square;
                 if *rescale_square > 1 {
-                    work = work + Work::division(2, limbs + 1, 1, n);
+                    work = work + Work::division(2 * ciphertexts, limbs + 1, 1, n);
                 }
             }
             let (rescale_matrix, rescale_square) = (*rescale_matrix, *rescale_square);
@@ -108,10 +108,40 @@ impl Chain {
     }
 }
 
-fn steps(rotations: &[usize], limbs: usize, special: usize, n: u64, prices: &Prices) -> Steps {
-    let seconds = |work: Work| work.seconds(prices, n as usize);
-    let baby = seconds(Work::baby_step(limbs, special, n));
-    let giant = seconds(Work::giant_step(limbs, special, n));
-    let width = rotations.iter().max().map_or(1, |largest| (largest + 1).next_power_of_two());
-    Steps::cheapest(rotations, width, baby, giant)
+impl PackedLayer {
+    /// The cheapest way to make the layer's rotations.
+    pub fn cheapest_steps(&self, limbs: usize, special: usize, n: u64, prices: &Prices) -> Steps {
+        let seconds = |work: Work| work.seconds(prices, n as usize);
+        let (baby, giant) = match self.weights {
+            Weights::Clear => (Work::baby_step(limbs, special, n), Work::giant_step(limbs, special, n)),
+            Weights::Encrypted => {
+                let rotation = Work::hoisted_rotation(limbs, special, n);
+                (rotation, rotation + Work::decomposition(limbs, special, n))
+            }
+        };
+        // A period of one slot has one way.
+        let none = Steps { base: 1, kind: Giants::Separate, babies: 0, giants: 0, keys: 0 };
+        Steps::cheapest(&self.steps, seconds(baby), seconds(giant)).cloned().unwrap_or(none)
+    }
+
+    /// The work of the layer's matrix.
+    pub fn matrix_work(&self, steps: &Steps, limbs: usize, special: usize, rescale: bool, n: u64) -> Work {
+        let (rows, columns, diagonals) =
+            (self.layer.output.ciphertexts(), self.layer.inputs, self.layer.diagonals.len());
+        match self.weights {
+            Weights::Clear => {
+                let counts = SlotMatrixCounts { rows, columns, diagonals, babies: steps.babies, giants: steps.giants };
+                Work::slot_matrix(&counts, limbs, special, rescale, n)
+            }
+            Weights::Encrypted => {
+                let rotations = Work::hoisted_rotation(limbs, special, n).times(steps.babies + steps.giants);
+                let decomposed = if steps.babies + steps.giants == 0 { 0 } else { columns + steps.giants };
+                rotations
+                    + Work::decomposition(limbs, special, n).times(decomposed)
+                    + Work::products(4, diagonals, limbs, n)
+                    + Work::linear(diagonals, 3, limbs, n)
+                    + Work::key_switch(rows, limbs, special, special + usize::from(rescale), n)
+            }
+        }
+    }
 }

@@ -3,18 +3,22 @@
 //! Layers become matrices over slots ([`packing`]), which does not depend on any prime. A chain then says where to
 //! rescale; the fastest one for which scales reach the wanted precision is built and its error bounded.
 
+mod build;
 mod chain;
 pub mod packing;
 mod scales;
 
 use nightloom_he::{CkksParams, CkksSpec, CompressedCiphertext, Level, Ring, Scale, SpecError, security};
+use nightloom_program::cost::Work;
 use nightloom_program::noise::NoiseBound;
-use nightloom_program::{Compression, Diagonal, Op, Program, SlotMatrix, SlotMatrixError, ValueId, VerifyError};
+use nightloom_program::{Compression, Op, Program, SlotMatrixError, ValueId, VerifyError, WeightArray};
+use nightloom_ring::RingError;
 
 use crate::interval::Interval;
 use crate::network::{self, Network, Stage};
+use build::Builder;
 use chain::Chain;
-use packing::{FirstLayer, Layout, SlotLayer};
+use packing::{FirstLayer, Layout, Requests, SlotLayer, Steps};
 use scales::{Choice, Facts};
 
 /// What is wanted of the program.
@@ -24,14 +28,28 @@ pub struct Options {
     pub input: Interval,
     /// The error bound of the outputs is at most the typical largest output times `2^-precision_bits`.
     pub precision_bits: f64,
-    /// Samples that share a ciphertext; a power of two.
+    /// Samples of a request, which share ciphertexts; a power of two.
     pub batch: usize,
+    /// How the first layer takes its input.
+    pub requests: Requests,
+    /// What the service holds of the weights.
+    pub weights: Weights,
     /// `log2` of the ring degree; the smallest that suffices if `None`.
     pub log_degree: Option<u32>,
     /// Accept parameters below 128 bits of security. Only with a given degree.
     pub insecure: bool,
     /// Flattened samples for which the error is bounded and from which the typical size of values is taken.
     pub samples: Vec<Vec<f64>>,
+}
+
+/// What the service holds of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weights {
+    /// The weights.
+    #[default]
+    Clear,
+    /// Encryptions of them, by the owner of the model under the client's public key.
+    Encrypted,
 }
 
 /// A program with what the planner knows of it.
@@ -43,10 +61,16 @@ pub struct Plan {
     pub insecure: bool,
     /// Samples of a request.
     pub batch: usize,
-    /// By slot of one period: the feature that it holds, those of the samples of a batch one after another.
+    /// How the first layer takes its input.
+    pub requests: Requests,
+    /// What the service holds of the weights.
+    pub weights: Weights,
+    /// What each slot of the request holds: a feature, those of the samples of a batch one after another.
     pub input: Layout,
-    /// The slot of each output, those of the samples of a batch one after another.
-    pub outputs: Vec<usize>,
+    /// The ciphertext and the slot of each output, those of the samples of a batch one after another.
+    pub outputs: Vec<(usize, usize)>,
+    /// The weights that the program takes encrypted, for each of its arrays; none if they are in the program.
+    pub model: Vec<WeightArray>,
     /// By operation: the value of the network that it computes.
     pub values: Vec<network::ValueId>,
     /// By operation: the largest magnitude of any slot, for every input in the interval.
@@ -142,6 +166,9 @@ pub enum PlanError {
     /// A matrix over slots is malformed: a defect of the planner.
     #[error(transparent)]
     Matrix(#[from] SlotMatrixError),
+    /// A sum of more ciphertexts than a program can have.
+    #[error(transparent)]
+    Sum(#[from] RingError),
 }
 
 /// The layers of a network on slots.
@@ -149,8 +176,8 @@ pub enum PlanError {
 struct Packed {
     input: Layout,
     layers: Vec<PackedLayer>,
-    /// By output feature.
-    outputs: Vec<usize>,
+    /// By output feature: its ciphertext and slot.
+    outputs: Vec<(usize, usize)>,
 }
 
 impl Packed {
@@ -165,6 +192,9 @@ struct PackedLayer {
     /// Position of the affine stage.
     stage: usize,
     layer: SlotLayer,
+    /// All ways to make its rotations.
+    steps: Vec<Steps>,
+    weights: Weights,
     /// Whether a square follows.
     squared: bool,
 }
@@ -182,14 +212,14 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
     }
     check_chain(network)?;
     let facts = Facts::new(network, options)?;
-    let mut best_precision: Option<f64> = None;
+    let mut search = Search::default();
     let mut too_wide = None;
     let squares = network.stages().iter().filter(|stage| !matches!(stage, Stage::Affine { .. })).count();
     for log_degree in security::log_degrees().filter(|log| (12..=16).contains(log)) {
         if options.log_degree.is_some_and(|wanted| wanted != log_degree) {
             continue;
         }
-        let packed = match pack(network, options.batch, 1 << log_degree) {
+        let packed = match pack(network, options, 1 << log_degree) {
             Ok(packed) => packed,
             Err(error) => {
                 too_wide = Some(error);
@@ -200,14 +230,14 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
         // A small response if it can be had; a larger ring would cost more than it saves.
         for (compressed, chain) in [true, false].into_iter().flat_map(|c| chains.iter().map(move |chain| (c, chain))) {
             let attempt = Attempt { network, options, facts: &facts, packed: &packed, chain, compressed };
-            if let Some(plan) = attempt.smallest(&mut best_precision)? {
+            if let Some(plan) = attempt.smallest(&mut search)? {
                 return Ok(plan);
             }
         }
     }
     match too_wide {
-        Some(error) if best_precision.is_none() => Err(error),
-        _ => Err(PlanError::Precision { wanted: options.precision_bits, found: best_precision, squares }),
+        Some(error) if search.best.is_none() => Err(error),
+        _ => Err(PlanError::Precision { wanted: options.precision_bits, found: search.best, squares }),
     }
 }
 
@@ -231,37 +261,103 @@ fn check_chain(network: &Network) -> Result<(), PlanError> {
 }
 
 /// Lays out every layer for `slots / batch` slots, samples of a batch interleaved.
-fn pack(network: &Network, batch: usize, slots: usize) -> Result<Packed, PlanError> {
+fn pack(network: &Network, options: &Options, slots: usize) -> Result<Packed, PlanError> {
+    let batch = options.batch;
     let room = slots / batch;
     let mut layers: Vec<PackedLayer> = Vec::new();
     let mut input = None;
     for (index, stage) in network.stages().iter().enumerate() {
         let Stage::Affine { name, matrix, bias, .. } = stage else { continue };
-        let rows = matrix.rows() * batch;
-        let too_wide = || PlanError::TooWide { stage: index, name: name.clone(), rows };
-        let layer = match layers.last() {
+        let squared = index + 1 < network.stages().len();
+        let candidates = match layers.last() {
             None => {
-                let first = FirstLayer::new(matrix, bias, room).ok_or_else(too_wide)?;
-                input = Some(first.input);
-                first.layer
+                let first = (room > 0).then(|| FirstLayer::new(matrix, bias, room, options.requests)).flatten();
+                let (laid_out, layer) = first.map(|first| (first.input, first.layer)).unzip();
+                input = laid_out;
+                vec![layer]
             }
-            // The last layer leaves a slot free, which must stay zero: it tells whether a response is whole.
             Some(before) => {
-                let least = matrix.rows() + usize::from(index + 1 == network.stages().len());
-                SlotLayer::dense(matrix, bias, &before.layer.output, least, room).ok_or_else(too_wide)?
+                let shapes = [index, index + 1].map(|value| network.shape(network::ValueId(value)));
+                // The last layer leaves a slot free, which must stay zero: it tells whether a response is whole.
+                let least = matrix.rows() + usize::from(!squared);
+                let on_grid = || SlotLayer::on_grid(matrix, bias, &before.layer.output, shapes, room);
+                let on_grid = if squared { on_grid() } else { None };
+                vec![on_grid, SlotLayer::dense(matrix, bias, &before.layer.output, least, room)]
             }
         };
-        let squared = index + 1 < network.stages().len();
-        layers.push(PackedLayer { stage: index, layer, squared });
+        let packed_layer = |layer| PackedLayer::new(index, layer, squared, options.weights);
+        let candidates = candidates.into_iter().flatten().map(packed_layer);
+        let cheapest = candidates.min_by(|a, b| a.rough_cost().total_cmp(&b.rough_cost()));
+        let rows = matrix.rows() * batch;
+        layers.push(cheapest.ok_or_else(|| PlanError::TooWide { stage: index, name: name.clone(), rows })?);
     }
     let not_a_chain = || PlanError::NotAChain { stage: 0, name: String::new() };
     let input = input.ok_or_else(not_a_chain)?;
     let (inputs, results) = (network.length(network::ValueId::INPUT), network.length(network.output()));
-    let outputs = layers.last().and_then(|last| last.layer.output.first_slots(results)).ok_or_else(not_a_chain)?;
-    let interleave = |layout: &Layout, features: usize| layout.interleaved(batch, features);
-    let outputs = (0..batch).flat_map(|sample| outputs.iter().map(move |slot| slot * batch + sample)).collect();
-    let layers = layers.into_iter().map(|packed| PackedLayer { layer: packed.layer.interleaved(batch), ..packed });
-    Ok(Packed { input: interleave(&input, inputs), layers: layers.collect(), outputs })
+    let last = layers.last().map(|last| &last.layer.output).ok_or_else(not_a_chain)?;
+    let outputs = last.first_positions(results).ok_or_else(not_a_chain)?;
+    let place = |position: usize| (position / last.width(), position % last.width());
+    let of_sample = |sample: usize| {
+        let outputs = outputs.iter().map(|position| place(*position));
+        outputs.map(move |(result, slot)| (result, slot * batch + sample)).collect::<Vec<_>>()
+    };
+    let outputs = (0..batch).flat_map(of_sample).collect();
+    let interleaved = layers.iter().map(|packed| packed.interleaved(batch));
+    Ok(Packed { input: input.interleaved(batch, inputs), layers: interleaved.collect(), outputs })
+}
+
+impl PackedLayer {
+    fn new(stage: usize, layer: SlotLayer, squared: bool, weights: Weights) -> Self {
+        let (places, width) = (layer.diagonals.keys(), layer.width());
+        let steps = match weights {
+            Weights::Clear => Steps::options(places, width),
+            Weights::Encrypted => Steps::whole_options(places, width),
+        };
+        Self { stage, layer, steps, weights, squared }
+    }
+
+    fn interleaved(&self, batch: usize) -> Self {
+        Self::new(self.stage, self.layer.interleaved(batch), self.squared, self.weights)
+    }
+
+    /// What tells layouts of one layer apart, whatever the parameters.
+    fn rough_cost(&self) -> f64 {
+        const LIMBS: usize = 4;
+        let n = 1u64 << 13;
+        let steps = self.cheapest_steps(LIMBS, 1, n, &nightloom_program::cost::REFERENCE);
+        let folds = self.layer.output.ciphertexts() * self.layer.folds.len();
+        let work = self.matrix_work(&steps, LIMBS, 1, true, n) + Work::key_switch(folds, LIMBS, 1, 1, n);
+        work.seconds(&nightloom_program::cost::REFERENCE, n as usize)
+    }
+}
+
+/// What is known from plans that were built or estimated before.
+struct Search {
+    /// The most bits of precision, bounded or estimated.
+    best: Option<f64>,
+    /// By how many bits the bound of a program may be better than its estimate.
+    surplus: f64,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { best: None, surplus: 1.0 }
+    }
+}
+
+impl Search {
+    /// Whether a program with this estimate may have the precision wanted: no table is made for one that has not.
+    fn is_hopeful(&mut self, estimated: f64, wanted: f64) -> bool {
+        self.best = Some(self.best.map_or(estimated, |best| best.max(estimated)));
+        estimated + self.surplus >= wanted
+    }
+
+    /// Bounds differ from estimates by about the same for all plans of a network.
+    fn learn(&mut self, estimated: f64, found: f64) {
+        const SPREAD: f64 = 0.25;
+        self.best = Some(self.best.map_or(found, |best| best.max(found)));
+        self.surplus = found - estimated + SPREAD;
+    }
 }
 
 /// One chain, with a response that is compressed or not.
@@ -276,12 +372,12 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The plan with the smallest primes that give the wanted precision, if there is one.
-    fn smallest(&self, best_precision: &mut Option<f64>) -> Result<Option<Plan>, PlanError> {
+    fn smallest(&self, search: &mut Search) -> Result<Option<Plan>, PlanError> {
         let Some((mut low, mut high)) = self.chain.budgets(self.options.insecure) else { return Ok(None) };
-        let Some(mut best) = self.within(high, best_precision)? else { return Ok(None) };
+        let Some(mut best) = self.within(high, search)? else { return Ok(None) };
         for _ in 0..BISECTIONS {
             let middle = (low + high) / 2;
-            match self.within(middle, best_precision)? {
+            match self.within(middle, search)? {
                 Some(plan) => (best, high) = (plan, middle),
                 None => low = middle,
             }
@@ -290,19 +386,13 @@ impl Attempt<'_> {
     }
 
     /// The plan with primes of at most `budget` bits in all, if it has the wanted precision.
-    fn within(&self, budget: u32, best_precision: &mut Option<f64>) -> Result<Option<Plan>, PlanError> {
+    fn within(&self, budget: u32, search: &mut Search) -> Result<Option<Plan>, PlanError> {
         let Self { options, facts, packed, chain, .. } = self;
         let Some((choice, estimate)) = scales::choose(facts, packed, chain, budget, self.compressed) else {
             return Ok(None);
         };
-        let mut found = |precision: f64| {
-            *best_precision = Some(best_precision.map_or(precision, |best| best.max(precision)));
-            precision
-        };
-        // The bound of a program is never below its estimate by much: no table is made for a hopeless one.
         let estimated = (facts.output_magnitude / estimate).log2();
-        if estimated < options.precision_bits - 1.0 {
-            found(estimated);
+        if !search.is_hopeful(estimated, options.precision_bits) {
             return Ok(None);
         }
         let spec = chain.spec(&choice);
@@ -312,88 +402,69 @@ impl Attempt<'_> {
             Err(error) => return Err(error.into()),
         };
         let plan = self.build(&params, &choice)?;
-        Ok((found(plan.precision_bits()) >= options.precision_bits).then_some(plan))
+        let found = plan.precision_bits();
+        search.learn(estimated, found);
+        Ok((found >= options.precision_bits).then_some(plan))
     }
 
     fn build(&self, params: &CkksParams, choice: &Choice) -> Result<Plan, PlanError> {
         let Self { network, options, facts, packed, chain, .. } = self;
-        let mut builder = Builder { ops: Vec::new(), names: Vec::new(), values: Vec::new(), magnitudes: Vec::new() };
-        let scale = Scale::power_of_two(choice.input);
-        let input = Op::Input { features: 1, level: params.top(), scale: scale.clone() };
-        builder.push(input, "input", network::ValueId::INPUT, facts.magnitudes[0]);
-        // The scale and level of the latest value, for the biases.
-        let mut level = params.top();
-        let mut scale = scale;
-        let rescaled = |scale: &Scale, level: &mut Level| {
-            let prime = params.primes()[usize::from(level.0)];
-            *level = level.down(1).unwrap_or(*level);
-            scale.divide_by(prime)
-        };
+        let mut builder = Builder::new(params, choice.input, packed.input.ciphertexts(), facts.magnitudes[0]);
         for (index, packed_layer) in packed.layers.iter().enumerate() {
-            let PackedLayer { stage, layer, squared } = packed_layer;
+            let PackedLayer { stage, layer, squared, weights, .. } = packed_layer;
             let (stage, step) = (*stage, &chain.layers[index]);
-            let name = network.stages()[stage].name();
-            let value = network::ValueId::of_stage(stage);
+            let (value, magnitude) = (network::ValueId::of_stage(stage), facts.partial_sums[index]);
+            builder.at(network.stages()[stage].name(), value, magnitude);
             let weight_scale = Scale::power_of_two(choice.weights[index]);
-            let diagonals = layer.diagonals.iter().map(|(rotation, weights)| Diagonal {
-                rotation: *rotation,
-                weights: weights.iter().map(|weight| *weight as f32).collect(),
-            });
-            let width = layer.diagonals.values().next().map_or(1, Vec::len);
-            let matrix = SlotMatrix::new(width, step.steps.base, diagonals.collect())?;
-            scale = scale.mul(&weight_scale);
-            if step.rescale_matrix {
-                scale = rescaled(&scale, &mut level);
+            match weights {
+                Weights::Clear => builder.matrix(layer, step, weight_scale)?,
+                Weights::Encrypted => builder.encrypted_matrix(layer, step, weight_scale)?,
             }
-            let source = builder.last();
-            let magnitude = facts.partial_sums[index];
-            let op = Op::SlotMatrix { source, matrix, weight_scale, rescale: step.rescale_matrix };
-            builder.push(op, name, value, magnitude);
             if !layer.folds.is_empty() {
-                let op = Op::Fold { source: builder.last(), rotations: layer.folds.clone() };
-                builder.push(op, name, value, magnitude);
+                builder.then(|source| Op::Fold { source, rotations: layer.folds.clone() });
             }
-            if layer.bias.iter().any(|bias| *bias != 0.0) {
-                let op = Op::AddSlots { source: builder.last(), values: layer.bias.clone() };
-                builder.push(op, name, value, facts.magnitudes[value.index()]);
+            builder.at(network.stages()[stage].name(), value, facts.magnitudes[value.index()]);
+            match weights {
+                Weights::Clear if layer.bias.iter().all(|bias| *bias == 0.0) => {}
+                Weights::Clear => builder.then(|source| Op::AddSlots { source, values: layer.bias.clone() }),
+                Weights::Encrypted => builder.encrypted_bias(layer)?,
             }
             if *squared {
                 let value = network::ValueId::of_stage(stage + 1);
-                let (name, magnitude) = (network.stages()[stage + 1].name(), facts.magnitudes[value.index()]);
-                builder.push(Op::Square { source: builder.last() }, name, value, magnitude);
-                scale = scale.square();
-                if step.rescale_square == 0 {
-                    builder.push(Op::Relinearize { source: builder.last() }, name, value, magnitude);
-                } else {
-                    scale = rescaled(&scale, &mut level);
-                    builder.push(Op::RelinearizeRescale { source: builder.last() }, name, value, magnitude);
-                }
-                for _ in 1..step.rescale_square {
-                    scale = rescaled(&scale, &mut level);
-                    builder.push(Op::Rescale { source: builder.last() }, name, value, magnitude);
-                }
+                builder.at(network.stages()[stage + 1].name(), value, facts.magnitudes[value.index()]);
+                builder.then(|source| Op::Square { source });
+                builder.scale = builder.scale.square();
+                builder.relinearize(step.rescale_square > 0);
+                (1..step.rescale_square).for_each(|_| builder.rescale());
             }
         }
-        let compression =
-            if self.compressed { compression(params, &scale, facts.output_magnitude, packed.period()) } else { None };
-        if compression.is_some() && level > Level(0) {
-            let value = network.output();
-            let magnitude = scales::RESPONSE_RANGE * facts.output_magnitude;
-            builder.push(Op::DropTo { source: builder.last(), level: Level(0) }, "output", value, magnitude);
+        let compression = if self.compressed {
+            compression(params, &builder.scale, facts.output_magnitude, packed.period())
+        } else {
+            None
+        };
+        if compression.is_some() && builder.level > Level(0) {
+            builder.at("output", network.output(), scales::RESPONSE_RANGE * facts.output_magnitude);
+            builder.then(|source| Op::DropTo { source, level: Level(0) });
         }
-        let output = builder.last();
-        let mut program = Program::new(params, builder.ops, builder.names, output)?.with_capacity(options.batch);
+        let Builder { ops, names, values, magnitudes, model, .. } = builder;
+        let output = ValueId(ops.len() - 1);
+        let mut program = Program::new(params, ops, names, output)?.with_capacity(options.batch);
         if let Some(compression) = compression {
             program = program.with_compression(compression)?;
         }
-        let error_bound = facts.error_bound(&program, packed, options.batch);
+        let vectors: Vec<Vec<f64>> = model.iter().map(|array| array.vectors.clone()).collect();
+        let error_bound = facts.error_bound(&program, &vectors, packed, options.batch);
         Ok(Plan {
             insecure: options.insecure && !params.is_secure(),
             batch: options.batch,
+            requests: options.requests,
+            weights: options.weights,
             input: packed.input.clone(),
             outputs: packed.outputs.clone(),
-            values: builder.values,
-            magnitudes: builder.magnitudes,
+            model,
+            values,
+            magnitudes,
             error_bound,
             output_magnitude: facts.output_magnitude,
             seconds: program.total_work().seconds(&nightloom_program::cost::REFERENCE, params.degree()),
@@ -409,26 +480,6 @@ fn compression(params: &CkksParams, scale: &Scale, magnitude: f64, slots: usize)
     let fits = (scales::RESPONSE_RANGE * magnitude).log2() + scale.log2() + 1.0 <= log_q;
     let smaller = f64::from(bits) < log_q && bits <= CompressedCiphertext::max_bits(params);
     (fits && smaller).then_some(Compression { slots, bits })
-}
-
-struct Builder {
-    ops: Vec<Op>,
-    names: Vec<String>,
-    values: Vec<network::ValueId>,
-    magnitudes: Vec<f64>,
-}
-
-impl Builder {
-    fn push(&mut self, op: Op, name: &str, value: network::ValueId, magnitude: f64) {
-        self.ops.push(op);
-        self.names.push(name.to_owned());
-        self.values.push(value);
-        self.magnitudes.push(magnitude);
-    }
-
-    fn last(&self) -> ValueId {
-        ValueId(self.ops.len() - 1)
-    }
 }
 
 impl Chain {

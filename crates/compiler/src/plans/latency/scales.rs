@@ -8,7 +8,7 @@ use nightloom_program::noise::{GAUSSIAN_DEVIATIONS, NoiseBound};
 use nightloom_ring::sample::ERROR_DEVIATION;
 
 use super::chain::{Chain, MAX_PRIME_BITS, MIN_PRIME_BITS};
-use super::{MARGIN, Options, Packed, PlanError};
+use super::{MARGIN, Options, Packed, PlanError, Weights};
 use crate::interval::Interval;
 use crate::network::{Network, Stage, ValueId};
 
@@ -147,16 +147,18 @@ impl Facts {
     }
 
     /// The error bounds of a program for inputs like the samples.
-    pub fn error_bound(&self, program: &Program, packed: &Packed, batch: usize) -> NoiseBound {
+    pub fn error_bound(&self, program: &Program, model: &[Vec<f64>], packed: &Packed, batch: usize) -> NoiseBound {
         let mut worst = NoiseBound::default();
         // The samples of a batch do not mix, so that one of them speaks for all.
-        let slots: Vec<usize> = packed.outputs[..packed.outputs.len() / batch].to_vec();
-        let input = packed.input.tiled(program.period());
+        let period = program.period();
+        let position = |(result, slot): &(usize, usize)| result * period + slot;
+        let slots: Vec<usize> = packed.outputs[..packed.outputs.len() / batch].iter().map(position).collect();
+        let input = packed.input.tiled(period);
         for index in &self.bounded {
             let (sample, expected) = (&self.samples[*index], &self.outputs[*index]);
             let packed = input.pack(&sample.repeat(batch));
-            let found = program.evaluate(&packed);
-            let bounds = program.output_bounds(&packed, slots.iter().copied());
+            let found = program.evaluate_all(&packed, model).swap_remove(program.output().0);
+            let bounds = program.output_bounds(&packed, model, slots.iter().copied());
             for ((slot, expected), bound) in slots.iter().zip(expected).zip(bounds) {
                 let error = (found[*slot] - expected).abs();
                 worst.secret_key = worst.secret_key.max(MARGIN * (error + bound.secret_key));
@@ -208,6 +210,7 @@ impl Choice {
 /// Deviations of noise in the conjugate-invariant ring, in units of scaled integers.
 struct RingNoise {
     fresh: f64,
+    fresh_public: f64,
     encoding: f64,
     rounding: f64,
     /// Of one digit as large as the special primes.
@@ -221,6 +224,7 @@ impl RingNoise {
         let (error, rounding, secret) = (n * ERROR_DEVIATION.powi(2), n / 12.0, n * 2.0 / 3.0);
         Self {
             fresh: (error + rounding).sqrt(),
+            fresh_public: (error + 2.0 * error * secret + rounding).sqrt(),
             encoding: rounding.sqrt(),
             rounding: (rounding * (1.0 + secret)).sqrt(),
             key_switch: (error * rounding).sqrt(),
@@ -332,13 +336,28 @@ fn estimate(
         }
         let after = log_scale.exp2();
         let folded = (1u64 << layer.folds.len()) as f64;
-        let rounded = layer.diagonals.len() as f64 * (facts.typical[stage] * noise.encoding / weights).powi(2);
-        let babies = if step.steps.babies == 0 { 0.0 } else { (facts.norms[index] * switch / source).powi(2) };
-        let giants = step.steps.giants as f64 * (switch.hypot(noise.rounding) / before).powi(2);
+        let results = layer.output.ciphertexts() as f64;
+        let repeated = layer.width() as f64 / f64::from(chain.log_degree).exp2();
+        let terms = repeated * layer.diagonals.len() as f64 / results;
+        let (rounded, weighted, steps) = match packed_layer.weights {
+            Weights::Clear => {
+                let rounded = terms * (facts.typical[stage] * noise.encoding / weights).powi(2);
+                let babies = if step.steps.babies == 0 { 0.0 } else { (facts.norms[index] * switch / source).powi(2) };
+                let giants = step.steps.giants as f64 / results * (switch.hypot(noise.rounding) / before).powi(2);
+                (rounded, babies, giants)
+            }
+            Weights::Encrypted => {
+                let fresh = layer.diagonals.len() as f64 / results;
+                let fresh = fresh * (facts.typical[stage] * noise.fresh_public / weights).powi(2);
+                let turned = f64::from(u8::from(step.steps.babies > 0)) + f64::from(u8::from(step.steps.giants > 0));
+                let turned = turned * (facts.norms[index] * switch.hypot(noise.rounding) / source).powi(2);
+                (0.0, turned, fresh + (switch / before).powi(2))
+            }
+        };
         let division = (noise.rounding / after).powi(2);
         let folds = (folded - 1.0) * (key_switch(limbs).hypot(noise.rounding) / after).powi(2);
         gaussian += facts.gains[value].powi(2) * folded * rounded;
-        product += facts.gains[value].powi(2) * (babies + folded * (giants + division) + folds);
+        product += facts.gains[value].powi(2) * (weighted + folded * (steps + division) + folds);
         if packed_layer.squared {
             let (value, before) = (value + 1, 2.0 * log_scale);
             if !fits(facts.magnitudes[value].max(facts.partial_sums[index].powi(2)), before, limbs) {

@@ -101,7 +101,7 @@ impl Facts {
             let found = program.evaluate(sample);
             let error = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
             let errors: Vec<f64> = error.collect();
-            for (output, noise) in traced(program).zip(program.output_bounds(sample, traced(program))) {
+            for (output, noise) in traced(program).zip(program.output_bounds(sample, &[], traced(program))) {
                 worst.secret_key = larger(worst.secret_key, MARGIN * (errors[output] + noise.secret_key));
                 worst.public_key = larger(worst.public_key, MARGIN * (errors[output] + noise.public_key));
             }

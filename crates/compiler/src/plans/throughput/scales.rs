@@ -415,7 +415,7 @@ mod tests {
                 let program = build::program(&sketch, &network, &params, &scales).unwrap();
                 for corner in 0..8 {
                     let sample: Vec<f64> = (0..3).map(|f| f64::from(corner >> f & 1) * 2.0 - 1.0).collect();
-                    for (op, value) in program.evaluate_all(&sample).iter().enumerate() {
+                    for (op, value) in program.evaluate_all(&sample, &[]).iter().enumerate() {
                         let largest = value.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
                         assert!(largest <= assessed.magnitudes[op] * (1.0 + 1e-12), "{largest} in {op}");
                         let network = facts.magnitudes[sketch.types[op].value.index()];
