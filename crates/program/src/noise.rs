@@ -217,31 +217,44 @@ impl Program {
                 self.entering(op, operand)
             })
             .collect();
-        let compression = self.compression().map_or(0.0, |Compression { slots, bits }| {
-            let output = self.output_type();
-            let scale = output.scale.to_f64() * (f64::from(bits) - self.params().log_q(output.level)).exp2();
-            scheme::TAIL_DEVIATIONS * scheme::compression(self.params(), slots) / scale
-        });
         let fresh = [scheme::fresh_symmetric(self.params()), scheme::fresh_public(self.params())];
         let bound = |output: usize| {
-            let at = output / period * slots + output % period;
-            let noise = self.output_noise(at, slots, &values, &entering);
+            let noise = self.output_noise(output / period, output % period, slots, &values, &entering);
             // The public key's noise is a product with the secret too.
             let public_key = noise.input.sqrt() * fresh[1] / fresh[0];
             NoiseBound {
-                secret_key: noise.bound(noise.input) + compression,
-                public_key: noise.bound(0.0) + scheme::TAIL_DEVIATIONS * public_key + compression,
+                secret_key: noise.bound(noise.input),
+                public_key: noise.bound(0.0) + scheme::TAIL_DEVIATIONS * public_key,
             }
         };
         outputs.into_iter().map(bound).collect()
     }
 
-    /// What reaches one output of the noise of every operation, by reverse accumulation of derivatives.
-    fn output_noise(&self, output: usize, slots: usize, values: &[Vec<f64>], entering: &[Entering]) -> OutputNoise {
+    /// What reaches one slot of a feature of the result of the noise of every operation, by reverse accumulation of
+    /// derivatives.
+    fn output_noise(
+        &self,
+        feature: usize,
+        slot: usize,
+        slots: usize,
+        values: &[Vec<f64>],
+        entering: &[Entering],
+    ) -> OutputNoise {
         let mut noise = OutputNoise { input: 0.0, gaussian: 0.0, product: vec![0.0; slots], three: 0.0 };
         let mut adjoints: Vec<Vec<f64>> = vec![Vec::new(); self.ops().len()];
-        adjoints[self.output().0] = vec![0.0; self.output_type().features * slots];
-        adjoints[self.output().0][output] = 1.0;
+        let output = &mut adjoints[self.output().0];
+        *output = vec![0.0; self.output_type().features * slots];
+        match self.compression() {
+            None => output[feature * slots + slot] = 1.0,
+            Some(Compression { slots: kept, bits }) => {
+                // The result is the mean of the slots that should be equal, its rounding included.
+                let equal = output[feature * slots..][..slots].iter_mut().skip(slot % kept).step_by(kept);
+                equal.for_each(|derivative| *derivative = kept as f64 / slots as f64);
+                let (params, result) = (self.params(), self.output_type());
+                let scale = result.scale.to_f64() * (f64::from(bits) - params.log_q(result.level)).exp2();
+                add_squares((scheme::rounding(params, 2) / scale).powi(2), output, &mut noise.product);
+            }
+        }
         for op in (0..self.ops().len()).rev() {
             let adjoint = std::mem::take(&mut adjoints[op]);
             if adjoint.is_empty() {
@@ -266,6 +279,12 @@ impl Program {
                 Op::Linear { sources, matrix, .. } => {
                     let mut columns = vec![0.0; matrix.columns() * slots];
                     for (row, derivatives) in adjoint.chunks_exact(slots).enumerate() {
+                        if let [derivative] = derivatives {
+                            matrix
+                                .row(row)
+                                .for_each(|(column, weight)| columns[column] += derivative * f64::from(weight));
+                            continue;
+                        }
                         for (column, weight) in matrix.row(row) {
                             let columns = &mut columns[column * slots..][..slots];
                             columns.iter_mut().zip(derivatives).for_each(|(sum, d)| *sum += d * f64::from(weight));

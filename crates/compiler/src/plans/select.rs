@@ -3,13 +3,14 @@
 use std::fmt;
 
 use nightloom_he::wire::evaluation_keys_bytes;
+use nightloom_program::cost::{REFERENCE, Work};
 use nightloom_program::wire::{request_ciphertext_bytes, result_bytes};
 use nightloom_program::{Program, ValueType};
 
 use super::latency::Weights;
 use super::latency::packing::Requests;
 use super::{Plan, latency, throughput};
-use crate::network::{Network, ValueId};
+use crate::network::{Network, Stage, ValueId};
 
 /// What a plan is chosen for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -161,13 +162,17 @@ fn memory_bytes(program: &Program) -> u64 {
 
 /// Every plan of a network for the goal, the best first, and why others are none.
 pub fn candidates(network: &Network, options: &throughput::Options, goal: &Goal) -> (Vec<Candidate>, Vec<Refusal>) {
+    candidates_if(network, options, goal, |_| true)
+}
+
+/// The same, with the throughput plan if it `may` be one beside the others. Large networks take long to be planned for it.
+fn candidates_if(
+    network: &Network,
+    options: &throughput::Options,
+    goal: &Goal,
+    may: impl FnOnce(&[Candidate]) -> bool,
+) -> (Vec<Candidate>, Vec<Refusal>) {
     let (mut candidates, mut refusals) = (Vec::new(), Vec::new());
-    if goal.weights == Weights::Clear {
-        match throughput::plan(network, options) {
-            Ok(plan) => candidates.push(Candidate::new(Plan::Throughput(plan), goal.batch)),
-            Err(error) => refusals.push(error.into()),
-        }
-    }
     let samples = if options.samples.is_empty() {
         throughput::pseudo_random_samples(network.length(ValueId::INPUT), options.input).collect()
     } else {
@@ -194,8 +199,25 @@ pub fn candidates(network: &Network, options: &throughput::Options, goal: &Goal)
             Err(error) => refusals.push(error.into()),
         }
     }
+    if goal.weights == Weights::Clear && may(&candidates) {
+        match throughput::plan(network, options) {
+            Ok(plan) => candidates.push(Candidate::new(Plan::Throughput(plan), goal.batch)),
+            Err(error) => refusals.insert(0, error.into()),
+        }
+    }
     candidates.sort_by(|a, b| a.cost(goal).total_cmp(&b.cost(goal)));
     (candidates, refusals)
+}
+
+/// Less than the throughput plan of a network can take for a request: its products alone, at the smallest degree.
+fn throughput_seconds(network: &Network) -> f64 {
+    const LEAST: (usize, usize, u64) = (2, 2, 1 << 12);
+    let (components, limbs, degree) = LEAST;
+    let entries = network.stages().iter().map(|stage| match stage {
+        Stage::Affine { matrix, .. } => matrix.nonzeros(),
+        _ => 0,
+    });
+    Work::linear(entries.sum(), components, limbs, degree).seconds(&REFERENCE, degree as usize)
 }
 
 /// The best plan of a network for the goal.
@@ -210,7 +232,13 @@ pub fn select(network: &Network, options: &throughput::Options, goal: &Goal) -> 
             Err(error) => Err(SelectError::Impossible(vec![error.into()])),
         };
     }
-    let (candidates, refusals) = candidates(network, options, goal);
+    let (candidates, refusals) = candidates_if(network, options, goal, |others| match goal.objective {
+        Objective::Latency => {
+            let fastest = others.iter().map(|candidate| candidate.cost(goal)).fold(f64::INFINITY, f64::min);
+            throughput_seconds(network) < fastest
+        }
+        _ => true,
+    });
     let smallest = candidates.iter().min_by_key(|candidate| candidate.memory_bytes);
     let Some(smallest) = smallest.map(|smallest| (smallest.plan.name(), smallest.memory_bytes)) else {
         return Err(SelectError::Impossible(refusals));

@@ -413,8 +413,10 @@ impl Attempt<'_> {
         for (index, packed_layer) in packed.layers.iter().enumerate() {
             let PackedLayer { stage, layer, squared, weights, .. } = packed_layer;
             let (stage, step) = (*stage, &chain.layers[index]);
-            let (value, magnitude) = (network::ValueId::of_stage(stage), facts.partial_sums[index]);
-            builder.at(network.stages()[stage].name(), value, magnitude);
+            let (name, value) = (network.stages()[stage].name(), network::ValueId::of_stage(stage));
+            // What a compressed response has room for.
+            let limit = if self.compressed && !squared { facts.response_range() } else { f64::INFINITY };
+            builder.at(name, value, facts.partial_sums[index].min(limit));
             let weight_scale = Scale::power_of_two(choice.weights[index]);
             match weights {
                 Weights::Clear => builder.matrix(layer, step, weight_scale)?,
@@ -423,7 +425,7 @@ impl Attempt<'_> {
             if !layer.folds.is_empty() {
                 builder.then(|source| Op::Fold { source, rotations: layer.folds.clone() });
             }
-            builder.at(network.stages()[stage].name(), value, facts.magnitudes[value.index()]);
+            builder.at(name, value, facts.magnitudes[value.index()].min(limit));
             match weights {
                 Weights::Clear if layer.bias.iter().all(|bias| *bias == 0.0) => {}
                 Weights::Clear => builder.then(|source| Op::AddSlots { source, values: layer.bias.clone() }),
@@ -439,12 +441,12 @@ impl Attempt<'_> {
             }
         }
         let compression = if self.compressed {
-            compression(params, &builder.scale, facts.output_magnitude, packed.period())
+            compression(params, &builder.scale, facts.response_range(), packed.period())
         } else {
             None
         };
         if compression.is_some() && builder.level > Level(0) {
-            builder.at("output", network.output(), scales::RESPONSE_RANGE * facts.output_magnitude);
+            builder.at("output", network.output(), facts.response_range());
             builder.then(|source| Op::DropTo { source, level: Level(0) });
         }
         let Builder { ops, names, values, magnitudes, model, .. } = builder;
@@ -474,10 +476,10 @@ impl Attempt<'_> {
 }
 
 /// How the result is compressed: from one prime, to few bits. `None` if the range of a response does not fit that prime.
-fn compression(params: &CkksParams, scale: &Scale, magnitude: f64, slots: usize) -> Option<Compression> {
+fn compression(params: &CkksParams, scale: &Scale, range: f64, slots: usize) -> Option<Compression> {
     let log_q = params.log_q(Level(0));
     let bits = scales::response_bits(params.spec().log_degree);
-    let fits = (scales::RESPONSE_RANGE * magnitude).log2() + scale.log2() + 1.0 <= log_q;
+    let fits = range.log2() + scale.log2() + 1.0 <= log_q;
     let smaller = f64::from(bits) < log_q && bits <= CompressedCiphertext::max_bits(params);
     (fits && smaller).then_some(Compression { slots, bits })
 }

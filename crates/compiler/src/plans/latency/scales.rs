@@ -21,7 +21,7 @@ const MIN_INPUT_BITS: i32 = 14;
 const MIN_WEIGHT_BITS: i32 = 8;
 /// A compressed response holds outputs up to this many times the typical largest one. Slots that must be zero tell
 /// whether one was larger.
-pub(super) const RESPONSE_RANGE: f64 = 8.0;
+const RESPONSE_RANGE: f64 = 8.0;
 
 /// Bits of a coefficient with which a response has about 29 kB, but never fewer than hold a result.
 pub(super) fn response_bits(log_degree: u32) -> u32 {
@@ -116,32 +116,46 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Raises the gains to those of a sample, by reverse accumulation of derivatives through a chain. Returns how much
-    /// the sample's outputs react in all.
+    /// The largest magnitude of an output that a compressed response holds.
+    pub fn response_range(&self) -> f64 {
+        RESPONSE_RANGE * self.output_magnitude
+    }
+
+    /// Raises the gains to those of a sample, by reverse accumulation of the derivatives of all outputs through a chain.
+    /// Returns how much the sample's outputs react in all.
     fn trace(&mut self, network: &Network, values: &[Vec<f64>]) -> f64 {
+        let outputs = network.length(network.output());
         let mut reaction = 0.0;
-        for output in 0..network.length(network.output()) {
-            let mut adjoint = vec![0.0; network.length(network.output())];
-            adjoint[output] = 1.0;
-            for (index, stage) in network.stages().iter().enumerate().rev() {
-                let norm = adjoint.iter().map(|derivative| derivative * derivative).sum::<f64>().sqrt();
-                self.gains[index + 1] = self.gains[index + 1].max(norm);
-                reaction += norm;
-                let source = &values[index];
-                adjoint = match stage {
-                    Stage::Affine { matrix, .. } => {
-                        let mut columns = vec![0.0; matrix.columns()];
-                        for (row, derivative) in adjoint.iter().enumerate() {
-                            matrix.entries(row).for_each(|(column, weight)| columns[column] += derivative * weight);
-                        }
-                        columns
-                    }
-                    // A product of a chain is the square of the value before it.
-                    _ => adjoint.iter().zip(source).map(|(derivative, x)| 2.0 * derivative * x).collect(),
-                };
+        // By feature, the derivatives of every output.
+        let mut adjoint = vec![0.0; outputs * outputs];
+        adjoint.iter_mut().step_by(outputs + 1).for_each(|derivative| *derivative = 1.0);
+        for index in (0..network.values()).rev() {
+            let mut squares = vec![0.0; outputs];
+            for derivatives in adjoint.chunks_exact(outputs) {
+                squares.iter_mut().zip(derivatives).for_each(|(sum, derivative)| *sum += derivative * derivative);
             }
-            let norm = adjoint.iter().map(|derivative| derivative * derivative).sum::<f64>().sqrt();
-            self.gains[0] = self.gains[0].max(norm);
+            let norms = squares.into_iter().map(f64::sqrt);
+            self.gains[index] = norms.clone().fold(self.gains[index], f64::max);
+            let Some(stage) = index.checked_sub(1) else { break };
+            reaction += norms.sum::<f64>();
+            match &network.stages()[stage] {
+                Stage::Affine { matrix, .. } => {
+                    let mut columns = vec![0.0; matrix.columns() * outputs];
+                    for (row, derivatives) in adjoint.chunks_exact(outputs).enumerate() {
+                        for (column, weight) in matrix.entries(row) {
+                            let sums = columns[column * outputs..][..outputs].iter_mut();
+                            sums.zip(derivatives).for_each(|(sum, derivative)| *sum += derivative * weight);
+                        }
+                    }
+                    adjoint = columns;
+                }
+                // A product of a chain is the square of the value before it.
+                _ => {
+                    for (derivatives, x) in adjoint.chunks_exact_mut(outputs).zip(&values[stage]) {
+                        derivatives.iter_mut().for_each(|derivative| *derivative *= 2.0 * x);
+                    }
+                }
+            }
         }
         reaction
     }
@@ -249,23 +263,14 @@ pub(super) fn choose(
         weights: facts.largest_weights.iter().map(|weight| small(*weight, MIN_WEIGHT_BITS)).collect(),
         primes: vec![size; chain.primes],
     };
-    let estimate = |choice: &Choice, compressed: bool| {
+    let estimate = |choice: &Choice| {
         let sizes = MIN_PRIME_BITS as i32..=MAX_PRIME_BITS as i32;
         let allowed = choice.total(chain.special) <= budget as i32 && choice.primes.iter().all(|p| sizes.contains(p));
         if allowed { estimate(facts, packed, chain, &noise, choice, compressed) } else { None }
     };
-    let mut error = estimate(&choice, false)?;
+    let mut error = estimate(&choice)?;
     let (scales, variables) = (1 + choice.weights.len(), 1 + choice.weights.len() + choice.primes.len());
-    // A compressed response comes last: then the scale of the output is brought to where that is possible.
-    let steps = [(8, false), (4, false), (2, false), (1, false), (4, true), (1, true)];
-    for (step, compressed) in steps.into_iter().filter(|(_, phase)| compressed || !phase) {
-        if compressed {
-            let last = choice.weights.len();
-            while estimate(&choice, true).is_none() && *choice.variable(last) > 1 {
-                *choice.variable(last) -= 1;
-            }
-        }
-        error = estimate(&choice, compressed)?;
+    for step in [8, 4, 2, 1] {
         let mut moves: Vec<Vec<(usize, i32)>> = (0..variables).map(|variable| vec![(variable, step)]).collect();
         for up in 0..variables {
             for down in (0..variables).filter(|down| *down != up) {
@@ -284,7 +289,7 @@ pub(super) fn choose(
         }
         loop {
             let attempts = moves.iter().map(|moves| choice.moved(moves));
-            let best = attempts.filter_map(|attempt| Some((estimate(&attempt, compressed)?, attempt)));
+            let best = attempts.filter_map(|attempt| Some((estimate(&attempt)?, attempt)));
             match best.min_by(|a, b| a.0.total_cmp(&b.0)) {
                 Some((better, attempt)) if better < 0.999 * error => (error, choice) = (better, attempt),
                 _ => break,
@@ -309,6 +314,7 @@ fn estimate(
     let log_q: Vec<f64> = (0..=limbs).map(|limbs| (0..limbs).map(bits).sum()).collect();
     let fits = |magnitude: f64, log_scale: f64, limbs: usize| magnitude.log2() + log_scale + ROOM_BITS <= log_q[limbs];
     let key_switch = |limbs: usize| noise.key_switch * (limbs.div_ceil(chain.special) as f64).sqrt();
+    let mean_of = packed.period() as f64 / f64::from(chain.log_degree).exp2();
     let mut log_scale = f64::from(choice.input);
     if !fits(facts.magnitudes[0], log_scale, limbs) {
         return None;
@@ -325,7 +331,13 @@ fn estimate(
         let (source, weights) = (log_scale.exp2(), weight_bits.exp2());
         let before = source * weights;
         log_scale += weight_bits;
-        let magnitude = facts.partial_sums[index].max(facts.magnitudes[value]);
+        // What leaves the range of a compressed response in the last layer, which is linear to its end, wraps around modulo
+        // every prime as it would modulo the last one, and slots that must be zero tell of it.
+        let magnitude = if compressed && !packed_layer.squared {
+            facts.response_range()
+        } else {
+            facts.partial_sums[index].max(facts.magnitudes[value])
+        };
         if !fits(magnitude, log_scale, limbs) {
             return None;
         }
@@ -357,7 +369,9 @@ fn estimate(
         let division = (noise.rounding / after).powi(2);
         let folds = (folded - 1.0) * (key_switch(limbs).hypot(noise.rounding) / after).powi(2);
         gaussian += facts.gains[value].powi(2) * folded * rounded;
-        product += facts.gains[value].powi(2) * (weighted + folded * (steps + division) + folds);
+        // A compressed result is the mean of the slots that should be equal.
+        let mean = if compressed && !packed_layer.squared { mean_of } else { 1.0 };
+        product += mean * facts.gains[value].powi(2) * (weighted + folded * (steps + division) + folds);
         if packed_layer.squared {
             let (value, before) = (value + 1, 2.0 * log_scale);
             if !fits(facts.magnitudes[value].max(facts.partial_sums[index].powi(2)), before, limbs) {
@@ -381,12 +395,12 @@ fn estimate(
     }
     if compressed {
         // The response keeps one prime, and of what an output may be for any input only what it is for likely ones.
-        if (RESPONSE_RANGE * facts.output_magnitude).log2() + log_scale + ROOM_BITS > log_q[1] {
+        let response_bits = f64::from(response_bits(chain.log_degree));
+        if facts.response_range().log2() + log_scale + ROOM_BITS > log_q[1] || response_bits >= log_q[1] {
             return None;
         }
-        let scale = log_scale + f64::from(response_bits(chain.log_degree)) - log_q[1];
-        let part = packed.period() as f64 / f64::from(chain.log_degree).exp2();
-        product += (noise.rounding * part.sqrt() / scale.exp2()).powi(2);
+        let scale = log_scale + response_bits - log_q[1];
+        product += mean_of * (noise.rounding / scale.exp2()).powi(2);
     }
     let error = MARGIN * GAUSSIAN_DEVIATIONS * (gaussian + SPREAD * product).sqrt();
     error.is_finite().then_some(error)

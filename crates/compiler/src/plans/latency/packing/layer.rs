@@ -55,9 +55,13 @@ impl SlotLayer {
         let mut diagonals: BTreeMap<Place, Vec<f64>> = BTreeMap::new();
         for (row, slots) in collecting.iter().enumerate() {
             for (column, weight) in matrix.entries(row) {
+                // For each slot of the row the next one in each ciphertext that holds the column.
                 let options = slots.iter().flat_map(|(row, slot)| {
-                    let rotation = move |holder: usize| (holder + width - slot) % width;
-                    holding[column].iter().map(move |(column, holder)| (rotation(*holder), *row, *column, *slot))
+                    holding[column].chunk_by(|a, b| a.0 == b.0).map(move |holders| {
+                        let next = holders.partition_point(|(_, holder)| holder < slot) % holders.len();
+                        let (column, holder) = holders[next];
+                        ((holder + width - slot) % width, *row, column, *slot)
+                    })
                 });
                 let (rotation, row, column, slot) = options.min()?;
                 let weights = diagonals.entry(Place { row, column, rotation });
@@ -167,7 +171,7 @@ impl SlotLayer {
     }
 }
 
-/// By feature: the ciphertexts and slots that hold it.
+/// By feature: the ciphertexts and slots that hold it, rising.
 fn places(layout: &Layout, features: usize) -> Vec<Vec<(usize, usize)>> {
     let mut places = vec![Vec::new(); features];
     for (ciphertext, period) in layout.periods().enumerate() {
