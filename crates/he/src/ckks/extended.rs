@@ -109,25 +109,87 @@ impl ExtendedCiphertext {
     /// # Errors
     /// [`EvalError::NoTerms`] for an empty sum; [`EvalError::ParamsMismatch`], [`EvalError::LevelMismatch`] or
     /// [`EvalError::ScaleMismatch`] unless all terms have the same parameters, level and scale.
-    pub fn dot(terms: &[(&Self, &ExtendedPlaintext)]) -> Result<Self, EvalError> {
-        const OP: &str = "multiply extended ciphertexts by plaintexts";
-        let (first, plaintext) = terms.first().ok_or(EvalError::NoTerms { op: OP })?;
+    pub fn dot(terms: &[Term<'_>]) -> Result<Self, EvalError> {
+        let mut sums = Self::dots(&[terms])?;
+        sums.pop().ok_or(EvalError::NoTerms { op: DOT })
+    }
+
+    /// Several sums of products with the same ciphertexts: these are read from memory once for all sums.
+    ///
+    /// # Errors
+    /// As [`dot`](Self::dot), for the terms of all sums together.
+    pub fn dots<'a>(sums: &[impl AsRef<[Term<'a>]> + Sync]) -> Result<Vec<Self>, EvalError> {
+        if sums.iter().any(|terms| terms.as_ref().is_empty()) {
+            return Err(EvalError::NoTerms { op: DOT });
+        }
+        let mut terms = sums.iter().flat_map(|terms| terms.as_ref());
+        let Some((first, plaintext)) = terms.next() else { return Ok(Vec::new()) };
         let (params, level) = (&first.params, first.level);
-        let scale = product_scale(OP, params, level, first, plaintext)?;
-        for (ciphertext, plaintext) in &terms[1..] {
-            check_scales(OP, &scale, &product_scale(OP, params, level, ciphertext, plaintext)?)?;
+        let scale = product_scale(DOT, params, level, first, plaintext)?;
+        for (ciphertext, plaintext) in terms {
+            check_scales(DOT, &scale, &product_scale(DOT, params, level, ciphertext, plaintext)?)?;
         }
         let basis = &params.level(level).extended;
-        let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
-        parallel::for_each(u0.limbs_mut().zip(u1.limbs_mut()), |limb, (u0, u1)| {
-            for (half, out) in [u0, u1].into_iter().enumerate() {
-                let factors = terms.iter().map(|(ciphertext, plaintext)| (&ciphertext.polys[half], plaintext.poly()));
-                let factors: Vec<(&[f64], &[f64])> = factors.map(|(u, w)| (u.limb(limb), w.limb(limb))).collect();
-                basis.kernel().dot_repeated(basis.modulus(limb), out, &factors);
+        let repeat = |plaintext: &ExtendedPlaintext| basis.degree() / plaintext.poly().basis().degree();
+        let factors = sums.iter().flat_map(|terms| terms.as_ref());
+        let longest = factors.map(|(_, plaintext)| repeat(plaintext)).max().unwrap_or(1);
+        let most_terms = sums.iter().map(|terms| terms.as_ref().len()).max().unwrap_or(1);
+        // A repeated factor has one value in a block at least.
+        let block = block_of(most_terms, basis.degree()).max(longest);
+        let mut results: Vec<[RnsPoly<Eval>; 2]> =
+            sums.iter().map(|_| [(); 2].map(|()| RnsPoly::unspecified(basis))).collect();
+        parallel::for_each(blocks(&mut results, block), |_, (limb, first, outs): (usize, usize, Vec<&mut [f64]>)| {
+            let positions = first..first + block;
+            let mut outs = outs.into_iter();
+            for terms in sums {
+                for (half, out) in outs.by_ref().take(2).enumerate() {
+                    let factors = terms.as_ref().iter().map(|(ciphertext, plaintext)| {
+                        let (u, w) = (ciphertext.polys[half].limb(limb), plaintext.poly().limb(limb));
+                        // A value of a shorter factor stands for several positions.
+                        let repeat = repeat(plaintext);
+                        (&u[positions.clone()], &w[positions.start / repeat..positions.end / repeat])
+                    });
+                    let factors: Vec<(&[f64], &[f64])> = factors.collect();
+                    basis.kernel().dot_repeated(basis.modulus(limb), out, &factors);
+                }
             }
         });
-        Ok(Self::new(params, level, scale, [u0, u1]))
+        let extended = |polys| Self::new(params, level, scale.clone(), polys);
+        Ok(results.into_iter().map(extended).collect())
     }
+}
+
+const DOT: &str = "multiply extended ciphertexts by plaintexts";
+
+/// A factor of a sum of products, and its weights.
+pub type Term<'a> = (&'a ExtendedCiphertext, &'a ExtendedPlaintext);
+
+/// Positions whose products are taken together, a power of two: both halves of so many ciphertexts are then in the cache
+/// for all sums.
+fn block_of(ciphertexts: usize, degree: usize) -> usize {
+    const CACHED_RESIDUES: usize = 1 << 16;
+    let fitting = CACHED_RESIDUES / (2 * ciphertexts).next_power_of_two();
+    fitting.clamp(LEAST_BLOCK, MOST_BLOCK).min(degree)
+}
+
+const LEAST_BLOCK: usize = 256;
+const MOST_BLOCK: usize = 4096;
+
+/// By limb and block: its index, the first position, and the places of both halves of every result.
+fn blocks(results: &mut [[RnsPoly<Eval>; 2]], block: usize) -> Vec<(usize, usize, Vec<&mut [f64]>)> {
+    let mut tasks: Vec<(usize, usize, Vec<&mut [f64]>)> = Vec::new();
+    for (at, poly) in results.iter_mut().flatten().enumerate() {
+        let places = poly.limbs_mut().enumerate().flat_map(|(limb, residues)| {
+            residues.chunks_mut(block).enumerate().map(move |(index, out)| (limb, index * block, out))
+        });
+        for (task, (limb, first, out)) in places.enumerate() {
+            if at == 0 {
+                tasks.push((limb, first, Vec::new()));
+            }
+            tasks[task].2.push(out);
+        }
+    }
+    tasks
 }
 
 /// The scale of a product, which must be at a level of some parameters.

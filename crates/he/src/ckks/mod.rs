@@ -15,7 +15,7 @@ pub use compressed::CompressedCiphertext;
 pub(crate) use compressed::check_shape;
 pub use encoder::{Encoder, Precision};
 pub use evaluator::Evaluator;
-pub use extended::{ExtendedCiphertext, ExtendedPlaintext};
+pub use extended::{ExtendedCiphertext, ExtendedPlaintext, Term};
 pub use message::Message;
 pub use rotation::Decomposed;
 pub(crate) use scale::MAX_EXPONENT;

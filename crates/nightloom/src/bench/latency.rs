@@ -7,7 +7,8 @@ use nightloom_compiler::plans::select::{Goal, Objective};
 use nightloom_he::security::SECURITY_BITS;
 use nightloom_he::wire::write_evaluation_keys;
 use nightloom_program::EncryptedModel;
-use nightloom_program::wire::write_encrypted_model;
+use nightloom_program::cost::REFERENCE;
+use nightloom_program::wire::{read_batch, write_encrypted_model};
 use nightloom_wire::Writer;
 use serde::Serialize;
 
@@ -21,6 +22,9 @@ use crate::server::{Server, ServerError};
 
 /// Requests that are timed; the medians are reported.
 pub const LATENCY_RUNS: usize = 21;
+
+/// Requests whose operations are timed one by one, beside those that are timed as a whole.
+const PROFILED_RUNS: usize = 5;
 
 /// What is measured: requests of some images, with the model in the clear or encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +102,21 @@ pub struct LatencyReport {
     pub peak_rss_bytes: Option<u64>,
     /// Runs, each with other images.
     pub runs: usize,
+    /// Where the time goes.
+    pub operations: Vec<OperationTime>,
+}
+
+/// One operation of a program.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperationTime {
+    /// What it does.
+    pub name: &'static str,
+    /// The layer that it belongs to.
+    pub layer: String,
+    /// Milliseconds that the planner predicted.
+    pub predicted_ms: f64,
+    /// Milliseconds that it took; the median of the runs.
+    pub measured_ms: f64,
 }
 
 impl fmt::Display for LatencyReport {
@@ -136,10 +155,16 @@ impl fmt::Display for LatencyReport {
             writeln!(f, "{name:<16} {:>10.1} kB", bytes as f64 / 1e3)?;
         }
         write!(f, "largest error {:.2e}, stated {:.2e}", self.max_error, self.stated_error)?;
-        match self.peak_rss_bytes {
-            Some(bytes) => write!(f, ", peak memory {:.0} MB", bytes as f64 / 1e6),
-            None => Ok(()),
+        if let Some(bytes) = self.peak_rss_bytes {
+            write!(f, ", peak memory {:.0} MB", bytes as f64 / 1e6)?;
         }
+        write!(f, "\n\n{:<24} {:<24} {:>12} {:>12}", "operation", "layer", "predicted ms", "measured ms")?;
+        for operation in &self.operations {
+            let OperationTime { name, layer, predicted_ms, measured_ms } = operation;
+            let layer: String = layer.chars().take(24).collect();
+            write!(f, "\n{name:<24} {layer:<24} {predicted_ms:>12.3} {measured_ms:>12.3}")?;
+        }
+        Ok(())
     }
 }
 
@@ -187,6 +212,7 @@ fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError
     let program = compiled.plan.program();
     let (mut encrypt, mut evaluate, mut decrypt) = (Vec::new(), Vec::new(), Vec::new());
     let (mut request_bytes, mut response_bytes, mut max_error) = (0, 0, 0.0f64);
+    let mut by_operation: Vec<Vec<f64>> = vec![Vec::new(); program.ops().len()];
     // The first run fills pools and caches, and is not counted.
     for run in 0..=options.runs {
         let first = (SAMPLES + run * batch) % (images.len() - batch);
@@ -207,6 +233,18 @@ fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError
         let start = Instant::now();
         let outputs = client.decrypt(&*response, &keys.secret).map_err(JobError::from)?;
         let decrypted = start.elapsed();
+        if run > 0 && run <= PROFILED_RUNS {
+            let (header, mut reader) = server.read_header(&*request).map_err(JobError::from)?;
+            let batch = read_batch(&mut reader, server.params(), &header, server.executor().threads());
+            let timed = server.executor().run_timed(
+                batch.map_err(JobError::from)?,
+                &encrypted_model.arrays,
+                &evaluation,
+                &|_| {},
+            );
+            let (_, seconds) = timed.map_err(|error| JobError::from(ServerError::from(error)))?;
+            by_operation.iter_mut().zip(seconds).for_each(|(times, seconds)| times.push(1e3 * seconds));
+        }
         let expected = (first..first + batch).flat_map(|image| compiled.network.evaluate(&features.row(image)));
         for (found, expected) in outputs.values.iter().zip(expected) {
             max_error = max_error.max((found - expected).abs());
@@ -223,6 +261,13 @@ fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
+    let operations = by_operation.into_iter().enumerate().map(|(op, times)| OperationTime {
+        name: program.ops()[op].name(),
+        layer: program.names()[op].clone(),
+        predicted_ms: 1e3 * program.work(op).seconds(&REFERENCE, params.degree()),
+        measured_ms: median(times),
+    });
+    let operations = operations.collect();
     let evaluate_min_ms = evaluate.iter().copied().fold(f64::INFINITY, f64::min);
     Ok(LatencyReport {
         conditions: Conditions::new("latency", params.kernel().name(), options),
@@ -247,6 +292,7 @@ fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError
         stated_error: compiled.client.error_bound,
         peak_rss_bytes: peak_memory_bytes(),
         runs: options.runs,
+        operations,
     })
 }
 

@@ -10,6 +10,7 @@ mod tiles;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use nightloom_he::{Ciphertext, EvalError, EvaluationKeys, Evaluator, KeyPurpose, RelinearizationKey};
 use rayon::prelude::*;
@@ -113,6 +114,21 @@ impl Executor {
         keys: &EvaluationKeys,
         progress: &(dyn Fn(f64) + Sync),
     ) -> Result<Vec<Ciphertext>, ExecuteError> {
+        self.run_timed(batch, model, keys, progress).map(|(results, _)| results)
+    }
+
+    /// As [`run_with_model`](Self::run_with_model), and the seconds that each operation took. Those of operations that run
+    /// tile by tile together are divided as they were predicted.
+    ///
+    /// # Errors
+    /// As [`run_with_model`](Self::run_with_model).
+    pub fn run_timed(
+        &self,
+        batch: Vec<Ciphertext>,
+        model: &[Vec<Ciphertext>],
+        keys: &EvaluationKeys,
+        progress: &(dyn Fn(f64) + Sync),
+    ) -> Result<(Vec<Ciphertext>, Vec<f64>), ExecuteError> {
         self.check_array(&batch, self.program.input_type())?;
         self.check_model(model)?;
         self.check_keys(keys)?;
@@ -122,24 +138,28 @@ impl Executor {
         arrays.zip(model).for_each(|((op, _), array)| values[op] = Some(array.as_slice().into()));
         let weights: Vec<f64> = (0..values.len()).map(|op| self.weight(op)).collect();
         let progress = Progress { total: weights.iter().sum(), report: progress };
-        let mut done = 0.0;
+        let (mut done, mut seconds) = (0.0, vec![0.0; values.len()]);
         self.threads.install(|| {
             for (index, stage) in self.stages.iter().enumerate() {
                 if !stage.pointwise.is_empty() {
+                    let start = Instant::now();
                     let weight: f64 = stage.pointwise.iter().map(|value| weights[value.0]).sum();
                     tiles::run(&self.program, stage, &mut values, &|part| progress.at(done + part * weight))?;
                     done += weight;
+                    let each = start.elapsed().as_secs_f64() / weight.max(f64::MIN_POSITIVE);
+                    stage.pointwise.iter().for_each(|value| seconds[value.0] = each * weights[value.0]);
                 }
                 self.release(index, false, &mut values);
                 for value in &stage.whole {
-                    let weight = weights[value.0];
+                    let (weight, start) = (weights[value.0], Instant::now());
                     let array = self.run_whole(*value, &values, keys, &|part| progress.at(done + part * weight))?;
                     values[value.0] = Some(array.into());
                     done += weight;
+                    seconds[value.0] = start.elapsed().as_secs_f64();
                     self.release(index, true, &mut values);
                 }
             }
-            Ok(values[self.program.output().0].take().unwrap_or_default().into_owned())
+            Ok((values[self.program.output().0].take().unwrap_or_default().into_owned(), seconds))
         })
     }
 

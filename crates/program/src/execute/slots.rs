@@ -4,8 +4,9 @@
 //! 2020/1203, Algorithm 6): one decomposition serves all baby steps, the products are summed for each giant step without
 //! a division by the special primes, and one division ends it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use nightloom_he::ckks::Term;
 use nightloom_he::{
     Ciphertext, Decomposed, Encoder, EvalError, Evaluator, ExtendedCiphertext, ExtendedPlaintext, Level, Plaintext,
     RotationKeys, Scale,
@@ -160,70 +161,83 @@ impl Prepared {
         };
         let turned = by_column.par_iter().map(turn).collect::<Result<Vec<_>, EvalError>>()?;
         let turned: Turned = turned.into_iter().flatten().collect();
-        let row = |row: (usize, &[Diagonal])| {
-            let sum = self.row(run, row, &turned)?;
+        let sums = self.inner_sums(run, &turned)?;
+        drop(turned);
+        let mut by_row: Vec<Vec<(usize, ExtendedCiphertext)>> = vec![Vec::new(); matrix.shape().rows];
+        sums.into_iter().for_each(|(group, sum)| by_row[group.row].push((group.giant, sum)));
+        let row = |sums: Vec<(usize, ExtendedCiphertext)>| {
+            let sum = giant_steps(run, sums)?;
             if rescale { evaluator.divide_rescale(&sum) } else { evaluator.divide(&sum) }
         };
-        let rows: Vec<(usize, &[Diagonal])> = matrix.rows().collect();
-        rows.into_par_iter().map(|at| finished(row(at))).collect()
+        by_row.into_par_iter().map(|sums| finished(row(sums))).collect()
     }
 
-    /// One ciphertext of a product, before its division.
-    fn row(
-        &self,
-        run: &Run<'_>,
-        (first, row): (usize, &[Diagonal]),
-        turned: &Turned,
-    ) -> Result<ExtendedCiphertext, EvalError> {
-        let Run { evaluator, matrix, keys, .. } = *run;
-        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (at, diagonal) in row.iter().enumerate() {
-            groups.entry(matrix.steps(diagonal.rotation).1).or_default().push(first + at);
-        }
-        let nothing = || EvalError::NoTerms { op: "multiply by a matrix over slots" };
-        match matrix.shape().giants {
-            Giants::Separate => {
-                let groups: Vec<(usize, Vec<usize>)> = groups.into_iter().collect();
-                let turned_sum = |(giant, diagonals): &(usize, Vec<usize>)| {
-                    let sum = self.inner_sum(run, diagonals, turned)?;
-                    if *giant == 0 { Ok(sum) } else { evaluator.switch_rotate(sum, *giant, keys) }
-                };
-                let sum = groups.par_iter().map(|group| turned_sum(group).map(Some)).reduce(|| Ok(None), add)?;
-                sum.ok_or_else(nothing)
-            }
-            Giants::Chained => {
-                let base = matrix.shape().base;
-                let steps: BTreeSet<usize> = groups.keys().map(|giant| giant / base).collect();
-                let mut sum: Option<ExtendedCiphertext> = None;
-                for step in (0..=steps.last().copied().unwrap_or(0)).rev() {
-                    let moved = sum.take().map(|sum| evaluator.switch_rotate(sum, base, keys)).transpose();
-                    let inner = groups.get(&(step * base));
-                    let inner = inner.map(|diagonals| self.inner_sum(run, diagonals, turned)).transpose();
-                    sum = add(moved, inner)?;
-                }
-                sum.ok_or_else(nothing)
-            }
-        }
-    }
-
-    /// The sum of the products of one giant step.
-    fn inner_sum(&self, run: &Run<'_>, diagonals: &[usize], turned: &Turned) -> Result<ExtendedCiphertext, EvalError> {
+    /// The sum of the products of every giant step of every row.
+    fn inner_sums(&self, run: &Run<'_>, turned: &Turned) -> Result<Vec<(Group, ExtendedCiphertext)>, EvalError> {
         let Run { matrix, weight_scale, encoded, .. } = *run;
         let level = turned.values().next().map_or(Level(0), ExtendedCiphertext::level);
-        // Those that were not kept.
-        let missing = diagonals.iter().filter(|diagonal| encoded[**diagonal].is_none()).map(|diagonal| {
-            Ok((*diagonal, self.extended(matrix, &matrix.diagonals()[*diagonal], weight_scale, level)?))
-        });
-        let missing = missing.collect::<Result<BTreeMap<usize, ExtendedPlaintext>, EvalError>>()?;
-        let terms: Vec<(&ExtendedCiphertext, &ExtendedPlaintext)> = diagonals
-            .iter()
-            .filter_map(|at| {
+        let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
+        for (at, diagonal) in matrix.diagonals().iter().enumerate() {
+            let giant = matrix.steps(diagonal.rotation).1;
+            groups.entry(Group { row: diagonal.row, giant }).or_default().push(at);
+        }
+        let sum = |groups: &[(Group, Vec<usize>)]| {
+            // Weights that were not kept are there for these sums only.
+            let missing = groups.iter().flat_map(|(_, diagonals)| diagonals).filter(|at| encoded[**at].is_none());
+            let encode = |at: &usize| Ok((*at, self.extended(matrix, &matrix.diagonals()[*at], weight_scale, level)?));
+            let missing: Vec<&usize> = missing.collect();
+            let missing = missing.into_par_iter().map(encode).collect::<Result<BTreeMap<_, _>, EvalError>>()?;
+            let term = |at: &usize| {
                 let diagonal = &matrix.diagonals()[*at];
                 let baby = (diagonal.column, matrix.steps(diagonal.rotation).0);
                 Some((turned.get(&baby)?, encoded[*at].as_ref().or_else(|| missing.get(at))?))
-            })
-            .collect();
-        ExtendedCiphertext::dot(&terms)
+            };
+            let terms: Vec<Vec<Term<'_>>> =
+                groups.iter().map(|(_, diagonals)| diagonals.iter().filter_map(term).collect()).collect();
+            let sums = ExtendedCiphertext::dots(&terms)?;
+            Ok(groups.iter().map(|(group, _)| *group).zip(sums).collect::<Vec<_>>())
+        };
+        let (kept, others): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|(_, diagonals)| diagonals.iter().all(|at| encoded[*at].is_some()));
+        let mut sums: Vec<(Group, ExtendedCiphertext)> = sum(&kept)?;
+        for group in others.chunks(1) {
+            sums.extend(sum(group)?);
+        }
+        Ok(sums)
+    }
+}
+
+/// Diagonals whose products are summed before the giant step that they share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    row: usize,
+    giant: usize,
+}
+
+/// The sum of the inner sums of one row, each rotated by its giant step.
+fn giant_steps(run: &Run<'_>, sums: Vec<(usize, ExtendedCiphertext)>) -> Result<ExtendedCiphertext, EvalError> {
+    let Run { evaluator, matrix, keys, .. } = *run;
+    let nothing = || EvalError::NoTerms { op: "multiply by a matrix over slots" };
+    match matrix.shape().giants {
+        Giants::Separate => {
+            let turned = |(giant, sum): (usize, ExtendedCiphertext)| {
+                if giant == 0 { Ok(sum) } else { evaluator.switch_rotate(sum, giant, keys) }
+            };
+            let sum = sums.into_par_iter().map(|sum| turned(sum).map(Some)).reduce(|| Ok(None), add)?;
+            sum.ok_or_else(nothing)
+        }
+        Giants::Chained => {
+            let base = matrix.shape().base;
+            let mut sums: BTreeMap<usize, ExtendedCiphertext> =
+                sums.into_iter().map(|(giant, sum)| (giant / base, sum)).collect();
+            let last = sums.last_key_value().map_or(0, |(step, _)| *step);
+            let mut sum: Option<ExtendedCiphertext> = None;
+            for step in (0..=last).rev() {
+                let moved = sum.take().map(|sum| evaluator.switch_rotate(sum, base, keys)).transpose();
+                sum = add(moved, Ok(sums.remove(&step)))?;
+            }
+            sum.ok_or_else(nothing)
+        }
     }
 }
 
