@@ -109,7 +109,7 @@ impl fmt::Debug for KeyId {
 }
 
 /// The key of one label: seed of the generators that make its secrets.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct LabelKey {
     key: [u8; 32],
     #[zeroize(skip)]
@@ -117,6 +117,15 @@ pub(crate) struct LabelKey {
 }
 
 impl LabelKey {
+    pub fn from_parts(id: KeyId, key: [u8; 32]) -> Self {
+        Self { key, id }
+    }
+
+    /// The secret bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.key
+    }
+
     /// A generator for one purpose: ChaCha20 under the label's key, by stream number.
     pub fn generator(&self, stream: u64) -> ChaCha20Rng {
         let mut rng = ChaCha20Rng::from_seed(self.key);

@@ -21,6 +21,7 @@ mod lattice;
 mod mlwe;
 mod pad;
 mod rlwe;
+pub mod wire;
 mod words;
 
 pub use bounds::{Bounds, MAX_DIMENSION, MAX_RESULT, MAX_VALUE, ParamsId};

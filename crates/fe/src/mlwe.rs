@@ -54,18 +54,16 @@ pub struct Mlwe {
 
 /// The secrets of a label. Wiped when dropped.
 pub struct MlweMasterKey {
-    id: KeyId,
+    label: LabelKey,
     /// Coefficients of the `k` polynomials of `s_i`, coordinate by coordinate.
     secrets: Zeroizing<Vec<f64>>,
 }
 
 /// What clients encrypt with: secret. Wiped when dropped.
 pub struct MlweEncryptionKey {
-    pub(crate) id: KeyId,
+    pub(crate) label: LabelKey,
     /// By limb: the `k` polynomials of `s_i`, evaluated, coordinate by coordinate.
     secrets: Vec<Buffer>,
-    /// The same as coefficients.
-    pub(crate) coefficients: Zeroizing<Vec<f64>>,
 }
 
 /// Keys of functionals.
@@ -91,26 +89,37 @@ pub struct MlweCiphertext {
 }
 
 impl Mlwe {
-    /// The scheme for these bounds, on the kernel that `NIGHTLOOM_KERNEL` names, or the fastest.
+    /// The scheme for these bounds, with the smallest module that reaches 128 bits of security, on the kernel that
+    /// `NIGHTLOOM_KERNEL` names, or the fastest.
     ///
     /// # Errors
-    /// [`FeError::NoParameters`] if no module reaches 128 bits of security, [`FeError::Bounds`] if sums of weights exceed what
-    /// the kernels add exactly.
+    /// [`FeError::NoParameters`] if no module does, [`FeError::Bounds`] if sums of weights exceed what the kernels add exactly.
     pub fn new(bounds: Bounds) -> Result<Self, FeError> {
-        let none = FeError::NoParameters { scheme: Scheme::Mlwe };
-        // Twice the largest distance of two vectors, by root two, times the core: see the notes.
+        let mut scheme = Self::with_rank_insecure(bounds, 0)?;
+        while scheme.security_bits() < security::SECURITY_BITS {
+            scheme.rank += 1;
+            if scheme.rank > MAX_RANK {
+                return Err(FeError::NoParameters { scheme: Scheme::Mlwe });
+            }
+        }
+        Ok(scheme)
+    }
+
+    /// As [`new`](Self::new), with a module of this rank, however insecure: for tests.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_rank_insecure(bounds: Bounds, rank: usize) -> Result<Self, FeError> {
+        let none = || FeError::NoParameters { scheme: Scheme::Mlwe };
+        // The largest distance of two vectors, by root two, times the core: see the notes.
         let distance = 2.0 * f64::from(bounds.data()) * (bounds.dimension() as f64).sqrt();
-        let distribution = Gaussian::at_least(2f64.sqrt() * distance * CORE_DEVIATION).ok_or(none.clone())?;
+        let distribution = Gaussian::at_least(2f64.sqrt() * distance * CORE_DEVIATION).ok_or_else(none)?;
         lattice::check_sums(&bounds, 9.0 * distribution.factor() as f64)?;
         let norm = (bounds.terms() as f64).sqrt() * f64::from(bounds.weight());
         let noise = TAIL * distribution.deviation() * norm;
         // Noise stays below a quarter of the scale.
         let log_q = (4.0 * noise * (2.0 * bounds.result() as f64 + 1.0)).log2();
-        let basis = lattice::basis(DEGREE, log_q)?.ok_or(none.clone())?;
-        let secure = |rank: &usize| {
-            security::primal_bits(rank * DEGREE, basis.log2(), CORE_DEVIATION) >= security::SECURITY_BITS
-        };
-        let rank = (1..=MAX_RANK).find(secure).ok_or(none)?;
+        let basis = lattice::basis(DEGREE, log_q)?.ok_or_else(none)?;
         let plaintext = Plaintext::new(&basis, bounds.result());
         Ok(Self { bounds, basis, plaintext, rank, distribution })
     }
@@ -127,7 +136,7 @@ impl Mlwe {
 
     /// Classical bits of the primal attack in the core model, on the module-LWE problem that the scheme rests on.
     pub fn security_bits(&self) -> f64 {
-        security::primal_bits(self.rank * DEGREE, self.log_q(), CORE_DEVIATION)
+        security::primal_bits(self.width(), self.log_q(), CORE_DEVIATION)
     }
 
     pub(crate) fn basis(&self) -> &Arc<RnsBasis> {
@@ -141,12 +150,7 @@ impl Mlwe {
 
     /// A bound on the absolute coefficients of function keys.
     pub(crate) fn key_bound(&self) -> f64 {
-        self.bounds.terms() as f64 * f64::from(self.bounds.weight()) * self.secret_bound()
-    }
-
-    /// A bound on the absolute coefficients of secrets.
-    pub(crate) fn secret_bound(&self) -> f64 {
-        9.0 * self.distribution.factor() as f64
+        self.bounds.terms() as f64 * f64::from(self.bounds.weight()) * 9.0 * self.distribution.factor() as f64
     }
 
     /// By limb, the evaluations of polynomials whose coefficients, one polynomial after another, are these integers.
@@ -172,8 +176,17 @@ impl Mlwe {
         limbs
     }
 
-    pub(crate) fn encryption_key_of(&self, id: KeyId, coefficients: Zeroizing<Vec<f64>>) -> MlweEncryptionKey {
-        MlweEncryptionKey { id, secrets: self.evaluate(&coefficients), coefficients }
+    /// Coefficients of the secrets of a label.
+    fn secrets(&self, label: &LabelKey) -> Zeroizing<Vec<f64>> {
+        let mut secrets = Zeroizing::new(vec![0.0; self.bounds.dimension() * self.width()]);
+        parallel::for_each(secrets.chunks_exact_mut(self.width()), |coordinate, secret| {
+            self.distribution.fill(&mut label.generator(coordinate as u64), secret);
+        });
+        secrets
+    }
+
+    pub(crate) fn encryption_key_of(&self, label: LabelKey) -> MlweEncryptionKey {
+        MlweEncryptionKey { secrets: self.evaluate(&self.secrets(&label)), label }
     }
 
     pub(crate) fn ciphertext_of(
@@ -259,16 +272,12 @@ impl InnerProduct for Mlwe {
     }
 
     fn master_key(&self, seed: &MasterSeed, label: &Label) -> MlweMasterKey {
-        let label: LabelKey = seed.derive(self.params_id(), label);
-        let mut secrets = Zeroizing::new(vec![0.0; self.bounds.dimension() * self.width()]);
-        parallel::for_each(secrets.chunks_exact_mut(self.width()), |coordinate, secret| {
-            self.distribution.fill(&mut label.generator(coordinate as u64), secret);
-        });
-        MlweMasterKey { id: label.id, secrets }
+        let label = seed.derive(self.params_id(), label);
+        MlweMasterKey { secrets: self.secrets(&label), label }
     }
 
     fn encryption_key(&self, master: &MlweMasterKey) -> MlweEncryptionKey {
-        self.encryption_key_of(master.id, master.secrets.clone())
+        MlweEncryptionKey { secrets: self.evaluate(&master.secrets), label: master.label.clone() }
     }
 
     fn function_keys(
@@ -282,7 +291,7 @@ impl InnerProduct for Mlwe {
         parallel::for_each(&mut keys, |functional, key| {
             *key = lattice::combine(&master.secrets, self.width(), functionals.row(functional));
         });
-        Ok(MlweFunctionKeys { id: master.id, functionals: functionals.clone(), keys })
+        Ok(MlweFunctionKeys { id: master.label.id, functionals: functionals.clone(), keys })
     }
 
     fn encrypt(
@@ -332,7 +341,7 @@ impl InnerProduct for Mlwe {
                     .for_each(|(out, row)| out.copy_from_slice(&row[limb]));
             }
         }
-        Ok(MlweCiphertext { id: key.id, samples: count, seeds, heads, body })
+        Ok(MlweCiphertext { id: key.label.id, samples: count, seeds, heads, body })
     }
 
     fn decrypt(&self, ciphertext: &MlweCiphertext, keys: &MlweFunctionKeys) -> Result<Vec<i64>, FeError> {
@@ -387,7 +396,7 @@ impl Drop for MlweEncryptionKey {
 impl MlweEncryptionKey {
     /// The master key that this belongs to.
     pub fn id(&self) -> KeyId {
-        self.id
+        self.label.id
     }
 }
 
@@ -424,13 +433,13 @@ impl PartialEq for MlweCiphertext {
 
 impl std::fmt::Debug for MlweMasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "MlweMasterKey({}, contents hidden)", self.id)
+        write!(f, "MlweMasterKey({}, contents hidden)", self.label.id)
     }
 }
 
 impl std::fmt::Debug for MlweEncryptionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "MlweEncryptionKey({}, contents hidden)", self.id)
+        write!(f, "MlweEncryptionKey({}, contents hidden)", self.label.id)
     }
 }
 

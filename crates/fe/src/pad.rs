@@ -1,5 +1,5 @@
 use chacha20::ChaCha20Rng;
-use rand_core::{CryptoRng, Rng, SeedableRng};
+use rand_core::{CryptoRng, Rng};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::label::LabelKey;
@@ -62,21 +62,12 @@ pub struct PadCiphertext {
 
 /// The pads of a label: a keystream, sample by sample.
 #[derive(Clone)]
-pub(crate) struct Pads {
-    pub id: KeyId,
-    pub key: Zeroizing<[u8; 32]>,
-}
+pub(crate) struct Pads(pub LabelKey);
 
 impl Pads {
-    fn new(label: &LabelKey) -> Self {
-        let mut key = Zeroizing::new([0; 32]);
-        label.generator(0).fill_bytes(&mut *key);
-        Self { id: label.id, key }
-    }
-
     /// A source of the pads from sample `first` on.
     fn from<W: Word>(&self, first: u64, dimension: usize) -> Keystream {
-        let mut rng = ChaCha20Rng::from_seed(*self.key);
+        let mut rng = self.0.generator(0);
         rng.set_word_pos(u128::from(first) * (dimension * W::BYTES / 4) as u128);
         Keystream { rng, bytes: Zeroizing::new(vec![0; dimension * W::BYTES]) }
     }
@@ -138,7 +129,7 @@ impl Pad {
         } else {
             pad_keys::<u32>(&master.0, functionals, samples, noise)
         };
-        Ok(PadFunctionKeys { id: master.0.id, functionals: functionals.clone(), samples, keys })
+        Ok(PadFunctionKeys { id: master.0.0.id, functionals: functionals.clone(), samples, keys })
     }
 }
 
@@ -246,7 +237,7 @@ impl InnerProduct for Pad {
     }
 
     fn master_key(&self, seed: &MasterSeed, label: &Label) -> PadMasterKey {
-        PadMasterKey(Pads::new(&seed.derive(self.params_id(), label)))
+        PadMasterKey(Pads(seed.derive(self.params_id(), label)))
     }
 
     fn encryption_key(&self, master: &PadMasterKey) -> PadEncryptionKey {
@@ -277,7 +268,7 @@ impl InnerProduct for Pad {
         };
         let first = key.next;
         key.next += count as u64;
-        Ok(PadCiphertext { id: key.pads.id, dimension, first, body })
+        Ok(PadCiphertext { id: key.pads.0.id, dimension, first, body })
     }
 
     fn decrypt(&self, ciphertext: &PadCiphertext, keys: &PadFunctionKeys) -> Result<Vec<i64>, FeError> {
@@ -312,13 +303,13 @@ impl Zeroize for PadFunctionKeys {
 
 impl std::fmt::Debug for PadMasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PadMasterKey({}, contents hidden)", self.0.id)
+        write!(f, "PadMasterKey({}, contents hidden)", self.0.0.id)
     }
 }
 
 impl std::fmt::Debug for PadEncryptionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PadEncryptionKey({}, contents hidden)", self.pads.id)
+        write!(f, "PadEncryptionKey({}, contents hidden)", self.pads.0.id)
     }
 }
 

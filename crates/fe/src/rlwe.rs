@@ -95,33 +95,40 @@ pub(crate) struct Group {
 }
 
 impl Rlwe {
-    /// The scheme for these bounds, on the kernel that `NIGHTLOOM_KERNEL` names, or the fastest.
+    /// The scheme for these bounds, in the smallest ring that reaches 128 bits of security, on the kernel that
+    /// `NIGHTLOOM_KERNEL` names, or the fastest.
     ///
     /// # Errors
-    /// [`FeError::NoParameters`] if no ring reaches 128 bits of security, [`FeError::Bounds`] if sums of weights exceed what the
-    /// kernels add exactly.
+    /// [`FeError::NoParameters`] if no ring does, [`FeError::Bounds`] if sums of weights exceed what the kernels add exactly.
     pub fn new(bounds: Bounds) -> Result<Self, FeError> {
-        let none = FeError::NoParameters { scheme: Scheme::Rlwe };
-        let (dimension, terms) = (bounds.dimension() as f64, bounds.terms() as f64);
-        let secret = Gaussian::at_least(2.0 * dimension.sqrt() * f64::from(bounds.data())).ok_or(none.clone())?;
-        lattice::check_sums(&bounds, 9.0 * secret.factor() as f64)?;
         for log_degree in 10..=15 {
-            let n = f64::from(1 << log_degree);
-            let needed = (2.0 * (dimension + 2.0)).sqrt() * n * secret.deviation() * KAPPA.sqrt();
-            let Some(randomness) = Gaussian::at_least(needed) else { break };
-            let Some(body) = Gaussian::at_least(2f64.sqrt() * randomness.deviation()) else { break };
-            let noise = 2.0 * n * KAPPA * secret.deviation() * randomness.deviation() + KAPPA.sqrt() * body.deviation();
-            let range = 2.0 * bounds.result() as f64 + 1.0;
-            let log_q = (2.0 * terms * f64::from(bounds.weight()) * range * noise).log2();
-            let Some(basis) = lattice::basis(1 << log_degree, log_q)? else { continue };
-            if security::primal_bits(1 << log_degree, basis.log2(), 1.0) < security::SECURITY_BITS {
-                continue;
+            match Self::with_degree_insecure(bounds, log_degree) {
+                Ok(scheme) if scheme.security_bits() >= security::SECURITY_BITS => return Ok(scheme),
+                Ok(_) | Err(FeError::NoParameters { .. }) => {}
+                Err(error) => return Err(error),
             }
-            let plaintext = Plaintext::new(&basis, bounds.result());
-            let deviations = Deviations { secret, randomness, body };
-            return Ok(Self { bounds, basis, plaintext, deviations });
         }
-        Err(none)
+        Err(FeError::NoParameters { scheme: Scheme::Rlwe })
+    }
+
+    /// As [`new`](Self::new), in the ring of degree `2^log_degree`, however insecure: for tests.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_degree_insecure(bounds: Bounds, log_degree: u32) -> Result<Self, FeError> {
+        let none = || FeError::NoParameters { scheme: Scheme::Rlwe };
+        let (dimension, terms, n) = (bounds.dimension() as f64, bounds.terms() as f64, f64::from(log_degree).exp2());
+        let secret = Gaussian::at_least(2.0 * dimension.sqrt() * f64::from(bounds.data())).ok_or_else(none)?;
+        lattice::check_sums(&bounds, 9.0 * secret.factor() as f64)?;
+        let needed = (2.0 * (dimension + 2.0)).sqrt() * n * secret.deviation() * KAPPA.sqrt();
+        let randomness = Gaussian::at_least(needed).ok_or_else(none)?;
+        let body = Gaussian::at_least(2f64.sqrt() * randomness.deviation()).ok_or_else(none)?;
+        let noise = 2.0 * n * KAPPA * secret.deviation() * randomness.deviation() + KAPPA.sqrt() * body.deviation();
+        let range = 2.0 * bounds.result() as f64 + 1.0;
+        let log_q = (2.0 * terms * f64::from(bounds.weight()) * range * noise).log2();
+        let basis = lattice::basis(1 << log_degree, log_q)?.ok_or_else(none)?;
+        let plaintext = Plaintext::new(&basis, bounds.result());
+        Ok(Self { bounds, basis, plaintext, deviations: Deviations { secret, randomness, body } })
     }
 
     /// Samples that one ciphertext polynomial holds: coefficients of the ring.

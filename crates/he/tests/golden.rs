@@ -57,6 +57,13 @@ fn names(kind: Kind, version: u16) -> Option<(&'static str, Vec<&'static str>)> 
         Kind::EvaluationKeys => Some(("evaluation_keys", vec!["keys"])),
         Kind::Ciphertext => Some(("ciphertext", CIPHERTEXTS.to_vec())),
         Kind::Program | Kind::ClientSpec | Kind::Request | Kind::Response => None,
+        Kind::MasterSeed
+        | Kind::FunctionalPublicKey
+        | Kind::FunctionalSecretKey
+        | Kind::Functionals
+        | Kind::FunctionKeys
+        | Kind::FunctionalCiphertext
+        | Kind::OperandRequest => None,
     }
 }
 

@@ -181,6 +181,13 @@ fn names(kind: Kind) -> Option<(&'static str, Vec<&'static str>)> {
         Kind::Request => Some(("request", REQUESTS.to_vec())),
         Kind::Response => Some(("response", [&REQUESTS[..], &[COMPRESSED.0]].concat())),
         Kind::SecretKey | Kind::PublicKey | Kind::EvaluationKeys | Kind::Ciphertext => None,
+        Kind::MasterSeed
+        | Kind::FunctionalPublicKey
+        | Kind::FunctionalSecretKey
+        | Kind::Functionals
+        | Kind::FunctionKeys
+        | Kind::FunctionalCiphertext
+        | Kind::OperandRequest => None,
     }
 }
 

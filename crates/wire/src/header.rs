@@ -28,11 +28,25 @@ pub enum Kind {
     Response = 7,
     /// A single ciphertext.
     Ciphertext = 8,
+    /// What an authority of functional encryption derives its keys from: secret.
+    MasterSeed = 16,
+    /// A public key of functional encryption.
+    FunctionalPublicKey = 17,
+    /// A key of functional encryption that a client shares with the authority: secret.
+    FunctionalSecretKey = 18,
+    /// Functionals, for which keys are asked.
+    Functionals = 19,
+    /// Keys that open functionals.
+    FunctionKeys = 20,
+    /// Functionally encrypted samples.
+    FunctionalCiphertext = 21,
+    /// Operations on functionally encrypted values, for which keys are asked.
+    OperandRequest = 22,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::SecretKey,
         Self::PublicKey,
         Self::EvaluationKeys,
@@ -41,6 +55,13 @@ impl Kind {
         Self::Request,
         Self::Response,
         Self::Ciphertext,
+        Self::MasterSeed,
+        Self::FunctionalPublicKey,
+        Self::FunctionalSecretKey,
+        Self::Functionals,
+        Self::FunctionKeys,
+        Self::FunctionalCiphertext,
+        Self::OperandRequest,
     ];
 }
 
@@ -55,6 +76,13 @@ impl fmt::Display for Kind {
             Self::Request => "request",
             Self::Response => "response",
             Self::Ciphertext => "ciphertext",
+            Self::MasterSeed => "master seed",
+            Self::FunctionalPublicKey => "functional-encryption public key",
+            Self::FunctionalSecretKey => "functional-encryption secret key",
+            Self::Functionals => "set of functionals",
+            Self::FunctionKeys => "set of function keys",
+            Self::FunctionalCiphertext => "functionally encrypted batch",
+            Self::OperandRequest => "request for operations",
         })
     }
 }
