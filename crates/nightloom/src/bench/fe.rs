@@ -5,7 +5,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use chacha20::ChaCha20Rng;
-use nightloom_fe::{Bounds, Ddh, DdhAdaptive, Functionals, InnerProduct, Label, MasterSeed, Pad, Scheme, Windows};
+use nightloom_fe::{
+    Bounds, Ddh, DdhAdaptive, Febo, Functionals, InnerProduct, Label, MasterSeed, Mlwe, Operation, Pad, Rlwe, Scheme,
+    Windows,
+};
 use nightloom_ring::kernels;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
@@ -22,6 +25,8 @@ const DATA_BOUND: u32 = 255;
 const WEIGHT_BITS: u32 = 8;
 /// Filters of the first layer of LeNet-5, and the keys of every measurement.
 const KEYS: usize = 6;
+/// Values that FEBO works on together.
+const VALUES: usize = 256;
 /// The first layer of LeNet-5 on MNIST.
 const CONVOLUTION: Windows = Windows { channels: 1, height: 28, width: 28, kernel: 5, stride: 1, padding: 2 };
 
@@ -43,7 +48,7 @@ pub struct FeRow {
     /// `setup`: master key and encryption key of a label; `derive`: a function key (under `pad`: of one sample); `encrypt`: a
     /// vector, with what can be prepared once for a label; `decrypt`: an inner product; `decrypt_windows`: one of the first
     /// layer of LeNet-5 on an image, from one ciphertext of the image under `ddh`, `ddh-adaptive` and `pad`, from one
-    /// ciphertext of all windows elsewhere.
+    /// ciphertext of all windows under `mlwe`. Under `febo` all are of single values, multiplied.
     pub op: &'static str,
     /// Coordinates of a vector, or values of a window.
     pub dim: usize,
@@ -85,12 +90,17 @@ pub fn fe(options: Options) -> Result<FeReport, BenchError> {
         let bounds = Bounds::new(dimension, DATA_BOUND, weight_bound())?;
         suite.scheme(&Ddh::new(bounds), samples, |key| key.prepare())?;
         suite.scheme(&DdhAdaptive::new(bounds), samples, |key| key.prepare())?;
-        suite.scheme(&Pad::new(bounds), 784, |_| ())?;
+        suite.scheme(&Pad::new(bounds), CONVOLUTION.count(), |_| ())?;
+        let rlwe = Rlwe::new(bounds)?;
+        suite.scheme(&rlwe, rlwe.degree(), |_| ())?;
+        suite.scheme(&Mlwe::new(bounds)?, CONVOLUTION.count(), |_| ())?;
     }
     let bounds = Bounds::sparse(CONVOLUTION.image(), CONVOLUTION.dimension(), DATA_BOUND, weight_bound())?;
     suite.image(&Ddh::new(bounds))?;
     suite.image(&DdhAdaptive::new(bounds))?;
     suite.image(&Pad::new(bounds))?;
+    suite.windows(&Mlwe::new(Bounds::new(CONVOLUTION.dimension(), DATA_BOUND, weight_bound())?)?)?;
+    suite.febo(&Febo::new(DATA_BOUND, weight_bound())?)?;
     Ok(FeReport { conditions: Conditions::new("fe", kernel.name(), options), ops: suite.ops })
 }
 
@@ -160,16 +170,67 @@ impl Suite {
     where
         S: InnerProduct<FunctionKeys: Sync, Ciphertext: Sync> + Sync,
     {
-        let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        let image: Vec<i32> = (0..CONVOLUTION.image()).map(|_| (rng.next_u32() & DATA_BOUND) as i32).collect();
-        let filters = integers(&mut rng, KEYS * CONVOLUTION.dimension(), weight_bound());
+        let (image, filters) = layer();
         let functionals = CONVOLUTION.functionals(&filters)?;
         let master = scheme.master_key(&self.seed, &Label::new("image")?);
         let keys = scheme.function_keys(&master, &functionals, 1)?;
+        let mut rng = ChaCha20Rng::from_seed([2; 32]);
         let ciphertext = scheme.encrypt(&mut scheme.encryption_key(&master), &image, &mut rng)?;
         let timing = self.decryption(scheme, &ciphertext, &keys, &functionals.evaluate(&image))?;
         let bounds = Bounds::new(CONVOLUTION.dimension(), DATA_BOUND, weight_bound())?;
         self.push(scheme.scheme(), "decrypt_windows", &bounds, (functionals.len(), 1), functionals.len(), timing);
+        Ok(())
+    }
+
+    /// The first layer of LeNet-5 from one ciphertext of all windows of an image.
+    fn windows<S>(&mut self, scheme: &S) -> Result<(), BenchError>
+    where
+        S: InnerProduct<FunctionKeys: Sync, Ciphertext: Sync> + Sync,
+    {
+        let (image, filters) = layer();
+        let functionals = Functionals::dense(CONVOLUTION.dimension(), &filters)?;
+        let windows = CONVOLUTION.samples(&image)?;
+        let master = scheme.master_key(&self.seed, &Label::new("windows")?);
+        let keys = scheme.function_keys(&master, &functionals, CONVOLUTION.count())?;
+        let mut rng = ChaCha20Rng::from_seed([2; 32]);
+        let ciphertext = scheme.encrypt(&mut scheme.encryption_key(&master), &windows, &mut rng)?;
+        let timing = self.decryption(scheme, &ciphertext, &keys, &functionals.evaluate(&windows))?;
+        let shape = (KEYS, CONVOLUTION.count());
+        self.push(scheme.scheme(), "decrypt_windows", scheme.bounds(), shape, shape.0 * shape.1, timing);
+        Ok(())
+    }
+
+    /// Products of single values.
+    fn febo(&mut self, febo: &Febo) -> Result<(), BenchError> {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let values = integers(&mut rng, VALUES, DATA_BOUND);
+        let operands = integers(&mut rng, VALUES, weight_bound());
+        let label = Label::new("febo")?;
+        let setup = || {
+            let master = febo.master_key(&self.seed, &label);
+            let public = febo.public_key(&master);
+            (master, public)
+        };
+        let (master, public) = setup();
+        let encrypt = |rng: &mut ChaCha20Rng| febo.encrypt(&public, &values, rng);
+        let ciphertext = encrypt(&mut rng)?;
+        let request = ciphertext.request(Operation::Multiply, &operands)?;
+        let keys = febo.function_keys(&master, &request)?;
+        let expected: Vec<i64> = values.iter().zip(&operands).map(|(x, y)| i64::from(*x) * i64::from(*y)).collect();
+        if febo.decrypt(&ciphertext, &keys)? != expected {
+            return Err(BenchError::WrongValues { scheme: Scheme::Febo });
+        }
+        let options = self.options;
+        let seeded = || ChaCha20Rng::from_seed([2; 32]);
+        let timings = [
+            ("setup", 1, time(options, || (), |()| drop(black_box(setup())))),
+            ("derive", VALUES, time(options, || (), |()| drop(black_box(febo.function_keys(&master, &request))))),
+            ("encrypt", VALUES, time(options, seeded, |rng| drop(black_box(encrypt(rng))))),
+            ("decrypt", VALUES, time(options, || (), |()| drop(black_box(febo.decrypt(&ciphertext, &keys))))),
+        ];
+        for (op, count, timing) in timings {
+            self.push(Scheme::Febo, op, febo.bounds(), (VALUES, VALUES), count, timing);
+        }
         Ok(())
     }
 
@@ -216,6 +277,13 @@ fn time<S>(options: Options, prepare: impl Fn() -> S + Sync, operation: impl Fn(
     measure(Options { runs, ..options }, prepare, operation)
 }
 
+/// An image and the filters of the first layer of LeNet-5, at random.
+fn layer() -> (Vec<i32>, Vec<i32>) {
+    let mut rng = ChaCha20Rng::from_seed([1; 32]);
+    let image = (0..CONVOLUTION.image()).map(|_| (rng.next_u32() & DATA_BOUND) as i32).collect();
+    (image, integers(&mut rng, KEYS * CONVOLUTION.dimension(), weight_bound()))
+}
+
 /// Integers within `+-bound`.
 fn integers(rng: &mut ChaCha20Rng, count: usize, bound: u32) -> Vec<i32> {
     let choices = u64::from(2 * bound + 1);
@@ -235,6 +303,8 @@ mod tests {
         suite.scheme(&Ddh::new(bounds), 2, |key| key.prepare()).unwrap();
         suite.scheme(&DdhAdaptive::new(bounds), 2, |_| ()).unwrap();
         suite.scheme(&Pad::new(bounds), 2, |_| ()).unwrap();
+        suite.scheme(&Rlwe::with_degree_insecure(bounds, 7).unwrap(), 2, |_| ()).unwrap();
+        suite.scheme(&Mlwe::with_rank_insecure(bounds, 1).unwrap(), 2, |_| ()).unwrap();
         let report = FeReport { conditions: Conditions::new("fe", "portable", options), ops: suite.ops };
         assert_eq!(fields(&report), "date kernel machine ops suite threads version");
         for row in &report.ops {
@@ -243,8 +313,10 @@ mod tests {
         }
         let found: Vec<_> = report.ops.iter().map(|row| (row.scheme, row.op)).collect();
         let ops = ["setup", "derive", "encrypt", "decrypt"];
-        let expected: Vec<_> =
-            ["ddh", "ddh-adaptive", "pad"].into_iter().flat_map(|scheme| ops.map(|op| (scheme, op))).collect();
+        let expected: Vec<_> = ["ddh", "ddh-adaptive", "pad", "rlwe", "mlwe"]
+            .into_iter()
+            .flat_map(|scheme| ops.map(|op| (scheme, op)))
+            .collect();
         assert_eq!(found, expected);
         assert_eq!(report.to_string().lines().count(), 4 + expected.len());
     }

@@ -64,7 +64,9 @@ impl Inspect {
                 show("keys for relinearisation and rotations; the service needs them and cannot decrypt with them")
             }
             Kind::FunctionalPublicKey => show("encrypts only"),
-            Kind::FunctionalSecretKey => show("shared by client and authority, opens everything of its label: never send it"),
+            Kind::FunctionalSecretKey => {
+                show("shared by client and authority, opens everything of its label: never send it")
+            }
             Kind::Functionals | Kind::OperandRequest => show("asks an authority for keys"),
             Kind::FunctionKeys => show("opens the functionals that it was issued for, and all combinations of them"),
             Kind::Ciphertext | Kind::FunctionalCiphertext | Kind::MasterSeed => Ok(()),
