@@ -6,8 +6,8 @@ use curve25519_dalek::{RistrettoPoint, Scalar};
 use super::{integers, master, rng};
 use crate::words::Words;
 use crate::{
-    Bounds, Ddh, DdhFunctionKeys, FeError, Febo, Functionals, InnerProduct, Label, MasterSeed, Operation, Pad,
-    PadFunctionKeys,
+    Bounds, Ddh, DdhFunctionKeys, FeError, Febo, Functionals, InnerProduct, Label, MasterSeed, Mlwe, MlweFunctionKeys,
+    Operation, Pad, PadFunctionKeys, Rlwe, RlweFunctionKeys,
 };
 
 const DIMENSION: usize = 6;
@@ -177,6 +177,34 @@ fn pad_keys_of_different_labels_do_not_combine() {
     let [of_a, of_b] = [&a, &b].map(|master| scheme.function_keys(master, &weights, 1).unwrap());
     let forged = PadFunctionKeys { keys: of_b.keys, ..of_a };
     assert!(matches!(scheme.decrypt(&ciphertext, &forged), Err(FeError::OutOfRange { .. })));
+}
+
+/// Lattices change nothing of it: keys add up, within a label.
+#[test]
+fn lattice_keys_combine_within_a_label_and_not_across() {
+    let add = |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
+    let values = integers(&mut rng(1), 3 * DIMENSION, 20);
+    let issued = functionals(&[1, 2, 0, -3, 0, 1, 0, 1, 1, 1, -2, 0]);
+    let sum = functionals(&[1, 3, 1, -2, -2, 1]);
+    let expected = sum.evaluate(&values);
+
+    let scheme = Mlwe::new(bounds()).unwrap();
+    let [a, b] = ["a", "b"].map(|name| master(&scheme, name));
+    let ciphertext = scheme.encrypt(&mut scheme.encryption_key(&a), &values, &mut rng(2)).unwrap();
+    let [of_a, of_b] = [&a, &b].map(|master| scheme.function_keys(master, &issued, 3).unwrap());
+    let forge = |key| MlweFunctionKeys { id: of_a.id, functionals: sum.clone(), keys: vec![key] };
+    assert_eq!(scheme.decrypt(&ciphertext, &forge(add(&of_a.keys[0], &of_a.keys[1]))), Ok(expected.clone()));
+    let across = scheme.decrypt(&ciphertext, &forge(add(&of_a.keys[0], &of_b.keys[1])));
+    assert!(matches!(across, Err(FeError::OutOfRange { .. })));
+
+    let scheme = Rlwe::new(bounds()).unwrap();
+    let [a, b] = ["a", "b"].map(|name| master(&scheme, name));
+    let ciphertext = scheme.encrypt(&mut scheme.encryption_key(&a), &values, &mut rng(2)).unwrap();
+    let [of_a, of_b] = [&a, &b].map(|master| scheme.function_keys(master, &issued, 3).unwrap());
+    let forge = |key| RlweFunctionKeys { id: of_a.id, functionals: sum.clone(), keys: vec![key] };
+    assert_eq!(scheme.decrypt(&ciphertext, &forge(add(&of_a.keys[0], &of_a.keys[1]))), Ok(expected));
+    let across = scheme.decrypt(&ciphertext, &forge(add(&of_a.keys[0], &of_b.keys[1])));
+    assert!(matches!(across, Err(FeError::OutOfRange { .. })));
 }
 
 /// One key with a public operand opens its value.

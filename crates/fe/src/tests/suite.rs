@@ -117,6 +117,9 @@ fn products_of_many_vectors_are_exact() {
     // A million.
     products(&Pad::new(bounds(25, 255, 127)), 9997, 97);
     products(&Pad::new(bounds(784, 255, 1 << 15)), 97, 17);
+    products(&Mlwe::new(bounds(25, 255, 127)).unwrap(), 9997, 97);
+    products(&Mlwe::new(bounds(784, 255, 127)).unwrap(), 61, 5);
+    products(&Rlwe::new(bounds(7, 255, 127)).unwrap(), 10_000, 97);
 }
 
 #[test]

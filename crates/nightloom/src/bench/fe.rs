@@ -86,7 +86,7 @@ impl fmt::Display for FeReport {
 pub fn fe(options: Options) -> Result<FeReport, BenchError> {
     let kernel = kernels::select()?;
     let mut suite = Suite { options, seed: MasterSeed::generate(&mut crate::system_rng()?), ops: Vec::new() };
-    for (dimension, samples) in [(25, 96), (784, 16)] {
+    for (dimension, samples) in [(25, 16), (784, 4)] {
         let bounds = Bounds::new(dimension, DATA_BOUND, weight_bound())?;
         suite.scheme(&Ddh::new(bounds), samples, |key| key.prepare())?;
         suite.scheme(&DdhAdaptive::new(bounds), samples, |key| key.prepare())?;
