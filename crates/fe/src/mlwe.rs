@@ -316,13 +316,13 @@ impl InnerProduct for Mlwe {
                 *value = f64::from(sample[coordinate]);
             }
             let mut mask = basis.pool().take(DEGREE);
-            for limb in 0..basis.len() {
+            for (limb, heads) in heads.iter().enumerate() {
                 let (kernel, q) = (basis.kernel(), basis.modulus(limb));
                 let mut out = basis.pool().take(groups * DEGREE);
                 kernel.reduce(q, &mut out, &errors);
                 self.plaintext.add_to(basis, limb, &mut out, &values);
                 let secret = &key.secrets[limb][coordinate * width..][..width];
-                for (poly, a) in out.chunks_exact_mut(DEGREE).zip(heads[limb].chunks_exact(width)) {
+                for (poly, a) in out.chunks_exact_mut(DEGREE).zip(heads.chunks_exact(width)) {
                     kernel.ntt_forward(basis.table(limb), poly);
                     let terms: Vec<(&[f64], &[f64])> =
                         a.chunks_exact(DEGREE).zip(secret.chunks_exact(DEGREE)).collect();

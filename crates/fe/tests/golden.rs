@@ -96,40 +96,18 @@ fn write_golden() {
     store("fe_functionals", "functionals", written(&functionals(), (ddh.params_id(), ddh.bounds())));
 
     let asked = &functionals();
-    files(
-        &ddh,
-        "ddh",
-        "fe_public_key",
-        (&|key| written(key, &ddh), &|keys| written(keys, (&ddh, asked)), &|c| written(c, &ddh)),
-    );
-    let adaptive = DdhAdaptive::new(bounds());
-    files(
-        &adaptive,
-        "ddh-adaptive",
-        "fe_public_key",
-        (&|key| written(key, &adaptive), &|keys| written(keys, (&adaptive, asked)), &|c| written(c, &adaptive)),
-    );
-    let pad = Pad::new(bounds());
-    files(
-        &pad,
-        "pad",
-        "fe_secret_key",
-        (&|key| written(key, &pad), &|keys| written(keys, (&pad, asked)), &|c| written(c, &pad)),
-    );
-    let rlwe = toy_insecure_rlwe();
-    files(
-        &rlwe,
-        "rlwe",
-        "fe_public_key",
-        (&|key| written(key, &rlwe), &|keys| written(keys, (&rlwe, asked)), &|c| written(c, &rlwe)),
-    );
-    let mlwe = toy_insecure_mlwe();
-    files(
-        &mlwe,
-        "mlwe",
-        "fe_secret_key",
-        (&|key| written(key, &mlwe), &|keys| written(keys, (&mlwe, asked)), &|c| written(c, &mlwe)),
-    );
+    let public = "fe_public_key";
+    files(&ddh, public, &|key| written(key, &ddh), &|keys| written(keys, (&ddh, asked)), &|c| written(c, &ddh));
+    let adaptive = &DdhAdaptive::new(bounds());
+    let keys = |keys: &DdhAdaptiveFunctionKeys| written(keys, (adaptive, asked));
+    files(adaptive, public, &|key| written(key, adaptive), &keys, &|c| written(c, adaptive));
+    let rlwe = &toy_insecure_rlwe();
+    files(rlwe, public, &|key| written(key, rlwe), &|keys| written(keys, (rlwe, asked)), &|c| written(c, rlwe));
+    let secret = "fe_secret_key";
+    let pad = &Pad::new(bounds());
+    files(pad, secret, &|key| written(key, pad), &|keys| written(keys, (pad, asked)), &|c| written(c, pad));
+    let mlwe = &toy_insecure_mlwe();
+    files(mlwe, secret, &|key| written(key, mlwe), &|keys| written(keys, (mlwe, asked)), &|c| written(c, mlwe));
 
     let febo = Febo::new(20, 7).unwrap();
     let master = febo.master_key(&seed(), &label());
@@ -143,22 +121,18 @@ fn write_golden() {
     store("fe_function_keys", "febo", written(&keys, &febo));
 }
 
-type Write<'a, T> = &'a dyn Fn(&T) -> Vec<u8>;
-
 /// Key, function keys and ciphertext of one scheme.
 fn files<S: InnerProduct>(
     scheme: &S,
-    name: &str,
     key_folder: &str,
-    (write_key, write_keys, write_ciphertext): (
-        Write<'_, S::EncryptionKey>,
-        Write<'_, S::FunctionKeys>,
-        Write<'_, S::Ciphertext>,
-    ),
+    write_key: &dyn Fn(&S::EncryptionKey) -> Vec<u8>,
+    write_keys: &dyn Fn(&S::FunctionKeys) -> Vec<u8>,
+    write_ciphertext: &dyn Fn(&S::Ciphertext) -> Vec<u8>,
 ) {
     let master = scheme.master_key(&seed(), &label());
     let mut key = scheme.encryption_key(&master);
     let keys = scheme.function_keys(&master, &functionals(), 2).unwrap();
+    let name = scheme.scheme().info().name;
     store(key_folder, name, write_key(&key));
     let ciphertext = scheme.encrypt(&mut key, &SAMPLES, &mut rng()).unwrap();
     store("fe_function_keys", name, write_keys(&keys));

@@ -187,9 +187,9 @@ impl<const H: usize> Ciphertext<H> {
         let opposite: [Vec<Scalar>; H] = std::array::from_fn(|head| keys.keys.iter().map(|key| -key[head]).collect());
         // Samples are opened in groups, so that logarithms share their inversions.
         let group = LOGARITHMS.div_ceil(functionals);
-        let mut groups: Vec<(&[[RistrettoPoint; H]], Result<Vec<i64>, NotWithinBound>)> =
-            self.heads.chunks(group).map(|heads| (heads, Ok(Vec::new()))).collect();
-        parallel::for_each(&mut groups, |index, (heads, opened)| {
+        let mut groups = vec![Ok(Vec::new()); count.div_ceil(group)];
+        let heads_and_groups = self.heads.chunks(group).zip(&mut groups);
+        parallel::for_each(heads_and_groups, |index, (heads, opened)| {
             let bodies = self.body[index * group * self.dimension..].chunks_exact(self.dimension);
             let mut points = Vec::with_capacity(heads.len() * functionals);
             for (heads, body) in heads.iter().zip(bodies) {
@@ -203,7 +203,7 @@ impl<const H: usize> Ciphertext<H> {
             *opened = logs.solve(&points);
         });
         let mut values = vec![0; count * functionals];
-        for (index, (_, opened)) in groups.iter().enumerate() {
+        for (index, opened) in groups.iter().enumerate() {
             let place = |at: usize| (at % functionals, index * group + at / functionals);
             let opened = opened.as_ref().map_err(|NotWithinBound(at)| {
                 let (functional, sample) = place(*at);
