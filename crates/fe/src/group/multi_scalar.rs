@@ -15,7 +15,7 @@ pub(crate) struct MultiScalar {
     /// Digits of the weights, functional by functional, the highest place first.
     terms: Vec<Term>,
     /// Where the terms of `(functional, place)` begin, places from the highest down; then their number.
-    starts: Vec<u32>,
+    starts: Vec<usize>,
     places: usize,
     functionals: usize,
     points: usize,
@@ -91,7 +91,7 @@ impl MultiScalar {
             }
             for place in by_place.iter_mut().rev() {
                 terms.append(place);
-                starts.push(terms.len() as u32);
+                starts.push(terms.len());
             }
         }
         let (functionals, points) = (functionals.len(), functionals.dimension());
@@ -119,7 +119,7 @@ impl MultiScalar {
                     if let Some(sum) = sum.as_mut() {
                         (0..self.method.bits()).for_each(|_| *sum = *sum + *sum);
                     }
-                    let terms = &self.terms[starts[0] as usize..starts[1] as usize];
+                    let terms = &self.terms[starts[0]..starts[1]];
                     match self.method {
                         Method::Straus => straus(&multiples, terms, &mut sum),
                         Method::Buckets(_) => collect(points, terms, &mut buckets, &mut sum),
