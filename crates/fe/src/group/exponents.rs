@@ -9,14 +9,15 @@ const BITS: usize = 254;
 /// additions one by one.
 const MIN_COUNT: usize = 10;
 
-/// `scalars[k] * base` for every `k`. Variable time: base and scalars are public.
-pub(crate) fn powers(base: &RistrettoPoint, scalars: &[Scalar]) -> Vec<RistrettoPoint> {
+/// `sum_h scalars[k][h] * bases[h]` for every `k`. Variable time: bases and scalars are public.
+pub(crate) fn powers<const H: usize>(bases: &[RistrettoPoint; H], scalars: &[[Scalar; H]]) -> Vec<RistrettoPoint> {
     if scalars.len() < MIN_COUNT {
-        return scalars.iter().map(|scalar| RistrettoPoint::vartime_multiscalar_mul([scalar], [base])).collect();
+        return scalars.iter().map(|scalars| RistrettoPoint::vartime_multiscalar_mul(scalars, bases)).collect();
     }
     let plan = Plan::best(scalars.len());
-    let table = plan.table(base);
-    scalars.iter().map(|scalar| plan.mul(&table, scalar)).collect()
+    let tables = bases.map(|base| plan.table(&base));
+    let product = |(table, scalar): (&Vec<RistrettoPoint>, &Scalar)| plan.mul(table, scalar);
+    scalars.iter().map(|scalars| tables.iter().zip(scalars).map(product).sum()).collect()
 }
 
 /// Fixed windows of `bits` bits, of which every `stride`-th has a table: `stride - 1` times `bits` doublings a product.
@@ -133,10 +134,10 @@ mod tests {
             }
         }
         for count in [0, 1, MIN_COUNT - 1, MIN_COUNT, 40] {
-            let many: Vec<Scalar> = scalars.iter().copied().cycle().take(count).collect();
-            let found = powers(&base, &many);
-            assert!(found.iter().zip(expected.iter().cycle()).all(|(found, expected)| found == expected));
-            assert_eq!(found.len(), count);
+            let pairs = scalars.iter().zip(scalars.iter().rev()).map(|(a, b)| [*a, *b]);
+            let pairs: Vec<[Scalar; 2]> = pairs.cycle().take(count).collect();
+            let expected = pairs.iter().map(|[a, b]| base * (a + b + b));
+            assert!(powers(&[base, base + base], &pairs).into_iter().eq(expected), "{count}");
         }
     }
 

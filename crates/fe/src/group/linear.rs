@@ -184,7 +184,7 @@ impl<const H: usize> Ciphertext<H> {
             return Ok(Vec::new());
         }
         let plan = MultiScalar::new(&keys.functionals);
-        let opposite: [Vec<Scalar>; H] = std::array::from_fn(|head| keys.keys.iter().map(|key| -key[head]).collect());
+        let opposite: Vec<[Scalar; H]> = keys.keys.iter().map(|key| key.map(|scalar| -scalar)).collect();
         // Samples are opened in groups, so that logarithms share their inversions.
         let group = LOGARITHMS.div_ceil(functionals);
         let mut groups = vec![Ok(Vec::new()); count.div_ceil(group)];
@@ -195,10 +195,8 @@ impl<const H: usize> Ciphertext<H> {
             for (heads, body) in heads.iter().zip(bodies) {
                 let first = points.len();
                 points.append(&mut plan.evaluate(body));
-                for (head, scalars) in heads.iter().zip(&opposite) {
-                    let masks = exponents::powers(head, scalars);
-                    points[first..].iter_mut().zip(masks).for_each(|(point, mask)| *point += mask);
-                }
+                let masks = exponents::powers(heads, &opposite);
+                points[first..].iter_mut().zip(masks).for_each(|(point, mask)| *point += mask);
             }
             *opened = logs.solve(&points);
         });
