@@ -11,8 +11,8 @@ pub const MAX_RESULT: u64 = 1 << 48;
 
 /// What vectors and functionals may hold: fixed with the scheme, before anything is encrypted.
 ///
-/// An inner product `<x, y>` has `|x_i| <= data`, `|y_i| <= weight`, and at most `terms` non-zero `y_i`, so its absolute
-/// value is at most [`result`](Self::result).
+/// An inner product `<x, y>` has `|x_i| <= data`, `|y_i| <= weight`, and at most `terms` non-zero `y_i`, so its
+/// absolute value is at most [`result`](Self::result).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     dimension: usize,
@@ -75,8 +75,8 @@ impl Bounds {
         (self.terms as u64).saturating_mul(self.data.into()).saturating_mul(self.weight.into())
     }
 
-    /// Checks that `samples` holds whole vectors within the bound and returns their number. Which value is beyond the bound
-    /// is found out in variable time.
+    /// Checks that `samples` holds whole vectors within the bound and returns their number. Which value is beyond the
+    /// bound is found out in variable time.
     ///
     /// # Errors
     /// [`FeError::Length`], [`FeError::Data`].

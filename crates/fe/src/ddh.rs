@@ -10,8 +10,8 @@ use crate::{
 
 pub(crate) const INFO: SchemeInfo = SchemeInfo {
     name: "ddh",
-    source: "Abdalla, Bourse, De Caro, Pointcheval, \"Simple functional encryption schemes for inner products\", PKC 2015 \
-             (eprint 2015/017), section 3",
+    source: "Abdalla, Bourse, De Caro, Pointcheval, \"Simple functional encryption schemes for inner products\", PKC \
+             2015 (eprint 2015/017), section 3",
     assumption: "decisional Diffie-Hellman in ristretto255",
     security: "selective indistinguishability under chosen plaintexts; about 126 bits; not post-quantum",
     public_key: true,
@@ -20,15 +20,16 @@ pub(crate) const INFO: SchemeInfo = SchemeInfo {
 /// Inner products under DDH: Abdalla, Bourse, De Caro and Pointcheval, PKC 2015 (eprint 2015/017), section 3, over
 /// ristretto255.
 ///
-/// **Assumption:** decisional Diffie-Hellman in ristretto255. **Security:** selective indistinguishability: the adversary
-/// names its two vectors before it sees the public key. For stronger guarantees see [`DdhAdaptive`](crate::DdhAdaptive).
+/// **Assumption:** decisional Diffie-Hellman in ristretto255. **Security:** selective indistinguishability: the
+/// adversary names its two vectors before it sees the public key. For stronger guarantees see
+/// [`DdhAdaptive`](crate::DdhAdaptive).
 ///
-/// Master key: uniform `s_i`; public key `h_i = g^(s_i)`; ciphertext `g^r, h_i^r g^(x_i)`; key of `y`: `<s, y>`. A value is
-/// opened as `g^<x,y>`, whose logarithm is found within [`Bounds::result`].
+/// Master key: uniform `s_i`; public key `h_i = g^(s_i)`; ciphertext `g^r, h_i^r g^(x_i)`; key of `y`: `<s, y>`. A
+/// value is opened as `g^<x,y>`, whose logarithm is found within [`Bounds::result`].
 ///
-/// **One image, one randomness.** A convolution over an image is opened from *one* ciphertext of the whole image: every pixel
-/// has its own `h_i`, the windows are sparse functionals ([`Windows`](crate::Windows)), and all share `g^r`. That is the
-/// scheme as it was published, in the dimension of the image, so its proof applies as it stands; see
+/// **One image, one randomness.** A convolution over an image is opened from *one* ciphertext of the whole image: every
+/// pixel has its own `h_i`, the windows are sparse functionals ([`Windows`](crate::Windows)), and all share `g^r`. That
+/// is the scheme as it was published, in the dimension of the image, so its proof applies as it stands; see
 /// docs/notes/functional-encryption.md for what must not be done instead.
 #[derive(Debug)]
 pub struct Ddh {
@@ -46,13 +47,14 @@ pub type DdhFunctionKeys = linear::FunctionKeys<1>;
 pub type DdhCiphertext = linear::Ciphertext<1>;
 
 impl Ddh {
-    /// The scheme for these bounds. Its table of logarithms is made when something is first decrypted, in a second or two.
+    /// The scheme for these bounds. Its table of logarithms is made when something is first decrypted, in a second or
+    /// two.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, logs: OnceLock::new() }
     }
 
-    /// As [`new`](Self::new), with logarithms that are there already. Their bound replaces that of the bounds as what opened
-    /// values must be within.
+    /// As [`new`](Self::new), with logarithms that are there already. Their bound replaces that of the bounds as what
+    /// opened values must be within.
     pub fn with_logarithms(bounds: Bounds, logs: Arc<DiscreteLogs>) -> Self {
         Self { bounds, logs: logs.into() }
     }

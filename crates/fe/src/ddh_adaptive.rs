@@ -13,21 +13,21 @@ use crate::{
 
 pub(crate) const INFO: SchemeInfo = SchemeInfo {
     name: "ddh-adaptive",
-    source: "Agrawal, Libert, Stehle, \"Fully secure functional encryption for inner products, from standard assumptions\", \
-             CRYPTO 2016 (eprint 2015/608), section 3",
+    source: "Agrawal, Libert, Stehle, \"Fully secure functional encryption for inner products, from standard \
+             assumptions\", CRYPTO 2016 (eprint 2015/608), section 3",
     assumption: "decisional Diffie-Hellman in ristretto255",
     security: "adaptive indistinguishability under chosen plaintexts; about 126 bits; not post-quantum",
     public_key: true,
 };
 
-/// Inner products under DDH with adaptive security: Agrawal, Libert and Stehle, CRYPTO 2016 (eprint 2015/608), section 3,
-/// over ristretto255.
+/// Inner products under DDH with adaptive security: Agrawal, Libert and Stehle, CRYPTO 2016 (eprint 2015/608), section
+/// 3, over ristretto255.
 ///
-/// **Assumption:** decisional Diffie-Hellman in ristretto255. **Security:** adaptive indistinguishability: the adversary may
-/// choose its two vectors after it has seen the public key and function keys.
+/// **Assumption:** decisional Diffie-Hellman in ristretto255. **Security:** adaptive indistinguishability: the
+/// adversary may choose its two vectors after it has seen the public key and function keys.
 ///
-/// Two secrets a coordinate: master key `s_i, t_i`; public key `h_i = g^(s_i) h^(t_i)`, where nobody knows the logarithm of
-/// `h`; ciphertext `g^r, h^r, h_i^r g^(x_i)`; key of `y`: `<s, y>, <t, y>`.
+/// Two secrets a coordinate: master key `s_i, t_i`; public key `h_i = g^(s_i) h^(t_i)`, where nobody knows the
+/// logarithm of `h`; ciphertext `g^r, h^r, h_i^r g^(x_i)`; key of `y`: `<s, y>, <t, y>`.
 pub struct DdhAdaptive {
     bounds: Bounds,
     /// Multiples of `h`.
@@ -45,13 +45,14 @@ pub type DdhAdaptiveFunctionKeys = linear::FunctionKeys<2>;
 pub type DdhAdaptiveCiphertext = linear::Ciphertext<2>;
 
 impl DdhAdaptive {
-    /// The scheme for these bounds. Its table of logarithms is made when something is first decrypted, in a second or two.
+    /// The scheme for these bounds. Its table of logarithms is made when something is first decrypted, in a second or
+    /// two.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, second: OnceLock::new(), logs: OnceLock::new() }
     }
 
-    /// As [`new`](Self::new), with logarithms that are there already. Their bound replaces that of the bounds as what opened
-    /// values must be within.
+    /// As [`new`](Self::new), with logarithms that are there already. Their bound replaces that of the bounds as what
+    /// opened values must be within.
     pub fn with_logarithms(bounds: Bounds, logs: Arc<DiscreteLogs>) -> Self {
         Self { bounds, second: OnceLock::new(), logs: logs.into() }
     }

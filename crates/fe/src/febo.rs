@@ -16,7 +16,8 @@ pub(crate) const INFO: SchemeInfo = SchemeInfo {
     source: "Xu, Joshi, Li, \"CryptoNN: training neural networks over encrypted data\", ICDCS 2019 (arXiv 1904.07303), \
              section III-B",
     assumption: "decisional Diffie-Hellman in ristretto255",
-    security: "ciphertexts without keys are ElGamal's; one key opens its value, as its operand is public; not post-quantum",
+    security: "ciphertexts without keys are ElGamal's; one key opens its value, as its operand is public; not \
+             post-quantum",
     public_key: true,
 };
 
@@ -39,15 +40,16 @@ impl Operation {
     pub const ALL: [Self; 4] = [Self::Add, Self::Subtract, Self::Multiply, Self::Divide];
 }
 
-/// Functional encryption of basic operations (FEBO) on single values: Xu, Joshi and Li, CryptoNN, ICDCS 2019, section III-B,
-/// over ristretto255.
+/// Functional encryption of basic operations (FEBO) on single values: Xu, Joshi and Li, CryptoNN, ICDCS 2019, section
+/// III-B, over ristretto255.
 ///
-/// Master key `s`, public key `h = g^s`. A ciphertext of `x` is a commitment `g^r` and a body `h^r g^x`. A key belongs to one
-/// ciphertext, by its commitment `c`, one operation and one operand `y`: `c^s g^-y` for `+`, `c^s g^y` for `-`, `(c^s)^y` for
-/// `x`, `(c^s)^(1/y)` for `/`. The body over the key, where need be raised to `y` or `1/y`, is `g` to the result.
+/// Master key `s`, public key `h = g^s`. A ciphertext of `x` is a commitment `g^r` and a body `h^r g^x`. A key belongs
+/// to one ciphertext, by its commitment `c`, one operation and one operand `y`: `c^s g^-y` for `+`, `c^s g^y` for `-`,
+/// `(c^s)^y` for `x`, `(c^s)^(1/y)` for `/`. The body over the key, where need be raised to `y` or `1/y`, is `g` to the
+/// result.
 ///
-/// **Assumption:** decisional Diffie-Hellman in ristretto255. **Security:** none beyond the first key: whoever has the key for
-/// a public operand learns `x + y` and thereby `x`. What the keys protect is only who may open, and when.
+/// **Assumption:** decisional Diffie-Hellman in ristretto255. **Security:** none beyond the first key: whoever has the
+/// key for a public operand learns `x + y` and thereby `x`. What the keys protect is only who may open, and when.
 #[derive(Debug)]
 pub struct Febo {
     bounds: Bounds,

@@ -57,8 +57,8 @@ impl fmt::Debug for MasterSeed {
 
 /// What a master key is for, such as one batch of one client. Public.
 ///
-/// The caller gives every batch of data a label of its own: keys of one label open nothing of another. Under `pad` a label
-/// that is used for two batches gives both away.
+/// The caller gives every batch of data a label of its own: keys of one label open nothing of another. Under `pad` a
+/// label that is used for two batches gives both away.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Label(Vec<u8>);
 

@@ -1,8 +1,8 @@
 //! Functional encryption of inner products: who has a ciphertext of `x` and a key for `y` learns `<x, y>`.
 //!
-//! An authority derives a master key for every label ([`label`]), clients encrypt vectors, the authority hands out keys for
-//! functionals, and a server opens exactly their values. The schemes stand behind one trait, [`InnerProduct`]; [`Scheme`]
-//! says what each rests on. Keys are linear in the master key: see the trait for what this means.
+//! An authority derives a master key for every label ([`label`]), clients encrypt vectors, the authority hands out keys
+//! for functionals, and a server opens exactly their values. The schemes stand behind one trait, [`InnerProduct`];
+//! [`Scheme`] says what each rests on. Keys are linear in the master key: see the trait for what this means.
 
 #![forbid(unsafe_code)]
 

@@ -15,11 +15,12 @@ use crate::{Bounds, FeError, Functionals, InnerProduct, KeyId, Label, MasterSeed
 
 pub(crate) const INFO: SchemeInfo = SchemeInfo {
     name: "mlwe",
-    source: "of this project: the secret-key form of Agrawal, Libert, Stehle, CRYPTO 2016 (eprint 2015/608), section 4, over \
-             modules",
+    source: "of this project: the secret-key form of Agrawal, Libert, Stehle, CRYPTO 2016 (eprint 2015/608), section \
+             4, over modules",
     assumption: "module learning with errors",
-    security: "EXPERIMENTAL: no published proof in this form; a sketch for selective security is in the notes; at least 128 bits \
-               against the primal attack in the core model; client and authority share secrets; believed post-quantum",
+    security: "EXPERIMENTAL: no published proof in this form; a sketch for selective security is in the notes; at \
+             least 128 bits against the primal attack in the core model; client and authority share secrets; believed \
+             post-quantum",
     public_key: false,
 };
 
@@ -35,12 +36,12 @@ const MAX_RANK: usize = 256;
 /// Inner products under module-LWE with a secret key, 64 at once. **Experimental: this form has no published proof.**
 ///
 /// **Assumption:** module learning with errors of rank `k` over `Z_q[X]/(X^64 + 1)`. **Security:** the sketch in
-/// docs/notes/functional-encryption.md is for selective indistinguishability of many ciphertexts; nobody has reviewed it.
-/// Parameters reach 128 bits against the primal attack in the core model.
+/// docs/notes/functional-encryption.md is for selective indistinguishability of many ciphertexts; nobody has reviewed
+/// it. Parameters reach 128 bits against the primal attack in the core model.
 ///
-/// Client and authority share the master key: for every coordinate a Gaussian vector `s_i` of `k` polynomials. A ciphertext of
-/// 64 samples is a uniform vector `a`, expanded from a seed, and `<a, s_i> + e_i + floor(q/K) x_i` for every coordinate, where
-/// the coefficients of `x_i` are the samples. The key of `y` is the vector `sum y_i s_i`, and
+/// Client and authority share the master key: for every coordinate a Gaussian vector `s_i` of `k` polynomials. A
+/// ciphertext of 64 samples is a uniform vector `a`, expanded from a seed, and `<a, s_i> + e_i + floor(q/K) x_i` for
+/// every coordinate, where the coefficients of `x_i` are the samples. The key of `y` is the vector `sum y_i s_i`, and
 /// `sum y_i c_i - <a, sum y_i s_i>` is `floor(q/K) <x, y>` and noise below a quarter of the scale.
 #[derive(Debug)]
 pub struct Mlwe {
@@ -93,7 +94,8 @@ impl Mlwe {
     /// `NIGHTLOOM_KERNEL` names, or the fastest.
     ///
     /// # Errors
-    /// [`FeError::NoParameters`] if no module does, [`FeError::Bounds`] if sums of weights exceed what the kernels add exactly.
+    /// [`FeError::NoParameters`] if no module does, [`FeError::Bounds`] if sums of weights exceed what the kernels add
+    /// exactly.
     pub fn new(bounds: Bounds) -> Result<Self, FeError> {
         let mut scheme = Self::with_rank_insecure(bounds, 0)?;
         while scheme.security_bits() < security::SECURITY_BITS {
@@ -228,9 +230,9 @@ impl Mlwe {
     }
 }
 
-/// Expands one limb of a uniform vector: ChaCha20 with key `seed` and stream number `limb`, read as little-endian words of 32 or
-/// 64 bits, whichever hold a residue; of each, the lowest bits are the next residue in `0..q`, unless they are not below `q`.
-/// Variable time: seed and residues are public.
+/// Expands one limb of a uniform vector: ChaCha20 with key `seed` and stream number `limb`, read as little-endian words
+/// of 32 or 64 bits, whichever hold a residue; of each, the lowest bits are the next residue in `0..q`, unless they are
+/// not below `q`. Variable time: seed and residues are public.
 fn uniform(seed: &Seed, limb: usize, q: Modulus, out: &mut [f64]) {
     let mut rng = ChaCha20Rng::from_seed(*seed);
     rng.set_stream(limb as u64);

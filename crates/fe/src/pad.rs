@@ -16,15 +16,15 @@ pub(crate) const INFO: SchemeInfo = SchemeInfo {
 
 /// Inner products under a one-time pad, which is two-party secret sharing.
 ///
-/// The client and the authority share a secret for each label. It is expanded to a pad `s` for every sample; the ciphertext is
-/// `c = x + s`, the key of `y` for that sample is `<s, y> - eta`, and `<c, y> - (<s, y> - eta) = <x, y> + eta` modulo a power
-/// of two that holds [`Bounds::result`]. `eta` is noise that the authority may add for differential privacy. The server's share
-/// `c` and the authority's share `s` tell nothing apart, and it takes both to open anything: additive secret sharing, in which
-/// one share is a seed.
+/// The client and the authority share a secret for each label. It is expanded to a pad `s` for every sample; the
+/// ciphertext is `c = x + s`, the key of `y` for that sample is `<s, y> - eta`, and
+/// `<c, y> - (<s, y> - eta) = <x, y> + eta` modulo a power of two that holds [`Bounds::result`]. `eta` is noise that
+/// the authority may add for differential privacy. The server's share `c` and the authority's share `s` tell nothing
+/// apart, and it takes both to open anything: additive secret sharing, in which one share is a seed.
 ///
-/// **Assumption:** the pseudorandom functions. **Security:** perfect but for them, adaptive, as long as every pad is used once.
-/// A key opens one functional of one sample, so keys grow with the samples. A label serves one batch: two batches encrypted
-/// under one label give their difference away.
+/// **Assumption:** the pseudorandom functions. **Security:** perfect but for them, adaptive, as long as every pad is
+/// used once. A key opens one functional of one sample, so keys grow with the samples. A label serves one batch: two
+/// batches encrypted under one label give their difference away.
 #[derive(Debug)]
 pub struct Pad {
     bounds: Bounds,
@@ -33,7 +33,8 @@ pub struct Pad {
 /// The secrets of a label. Wiped when dropped.
 pub struct PadMasterKey(Pads);
 
-/// What a client encrypts with: the secrets of a label, and the number of the sample that comes next. Wiped when dropped.
+/// What a client encrypts with: the secrets of a label, and the number of the sample that comes next. Wiped when
+/// dropped.
 pub struct PadEncryptionKey {
     pub(crate) pads: Pads,
     pub(crate) next: u64,
@@ -97,8 +98,9 @@ impl Pad {
         self.bounds.result() > i32::MAX as u64
     }
 
-    /// As [`function_keys`](InnerProduct::function_keys), with `noise` added to the opened values: one for every functional and
-    /// sample, functional by functional. An opened value beyond [`Bounds::result`] is an error also if noise made it so.
+    /// As [`function_keys`](InnerProduct::function_keys), with `noise` added to the opened values: one for every
+    /// functional and sample, functional by functional. An opened value beyond [`Bounds::result`] is an error also if
+    /// noise made it so.
     ///
     /// # Errors
     /// [`FeError`] if the functionals exceed the bounds or the noise has another length.

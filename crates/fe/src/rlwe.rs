@@ -14,27 +14,27 @@ use crate::{Bounds, FeError, Functionals, InnerProduct, KeyId, Label, MasterSeed
 
 pub(crate) const INFO: SchemeInfo = SchemeInfo {
     name: "rlwe",
-    source: "Mera, Karmakar, Marc, Soleimanian, \"Efficient lattice-based inner-product functional encryption\", PKC 2022 \
-             (eprint 2021/046), section 4",
+    source: "Mera, Karmakar, Marc, Soleimanian, \"Efficient lattice-based inner-product functional encryption\", PKC \
+             2022 (eprint 2021/046), section 4",
     assumption: "ring learning with errors",
-    security: "selective indistinguishability under chosen plaintexts; at least 128 bits against the primal attack in the core \
-               model; believed post-quantum",
+    security: "selective indistinguishability under chosen plaintexts; at least 128 bits against the primal attack in \
+             the core model; believed post-quantum",
     public_key: true,
 };
 
 /// `kappa` of the paper: the security parameter, by which sizes of Gaussian integers are bounded.
 const KAPPA: f64 = 128.0;
 
-/// Inner products under ring-LWE, as many at once as the ring has coefficients: Mera, Karmakar, Marc and Soleimanian, PKC 2022
-/// (eprint 2021/046), section 4.
+/// Inner products under ring-LWE, as many at once as the ring has coefficients: Mera, Karmakar, Marc and Soleimanian,
+/// PKC 2022 (eprint 2021/046), section 4.
 ///
 /// **Assumption:** ring learning with errors in `Z_q[X]/(X^n + 1)`. **Security:** selective indistinguishability, by a
 /// reduction from ring-LWE with deviation 1; parameters reach 128 bits against the primal attack in the core model.
 ///
-/// Master key: `s_i`, Gaussian of deviation `sigma_1`; public key `a` uniform and `a s_i + e_i`; ciphertext of vectors of
-/// polynomials `x_i`, each of whose coefficients is a sample: `a r + f_0`, `(a s_i + e_i) r + f_i + floor(q/K) x_i`; key of
-/// `y`: `sum y_i s_i`. `sum y_i c_i - c_0 sum y_i s_i` is `floor(q/K) <x, y>` and noise below a quarter of the scale.
-/// Deviations, degree and modulus follow from the bounds: docs/notes/functional-encryption.md.
+/// Master key: `s_i`, Gaussian of deviation `sigma_1`; public key `a` uniform and `a s_i + e_i`; ciphertext of vectors
+/// of polynomials `x_i`, each of whose coefficients is a sample: `a r + f_0`, `(a s_i + e_i) r + f_i + floor(q/K) x_i`;
+/// key of `y`: `sum y_i s_i`. `sum y_i c_i - c_0 sum y_i s_i` is `floor(q/K) <x, y>` and noise below a quarter of the
+/// scale. Deviations, degree and modulus follow from the bounds: docs/notes/functional-encryption.md.
 #[derive(Debug)]
 pub struct Rlwe {
     bounds: Bounds,
@@ -43,7 +43,8 @@ pub struct Rlwe {
     deviations: Deviations,
 }
 
-/// Of secrets and errors of the public key, of the randomness of a ciphertext and the error of its head, and of its body.
+/// Of secrets and errors of the public key, of the randomness of a ciphertext and the error of its head, and of its
+/// body.
 #[derive(Clone, Copy, Debug)]
 struct Deviations {
     secret: Gaussian,
@@ -99,7 +100,8 @@ impl Rlwe {
     /// `NIGHTLOOM_KERNEL` names, or the fastest.
     ///
     /// # Errors
-    /// [`FeError::NoParameters`] if no ring does, [`FeError::Bounds`] if sums of weights exceed what the kernels add exactly.
+    /// [`FeError::NoParameters`] if no ring does, [`FeError::Bounds`] if sums of weights exceed what the kernels add
+    /// exactly.
     pub fn new(bounds: Bounds) -> Result<Self, FeError> {
         for log_degree in 10..=15 {
             match Self::with_degree_insecure(bounds, log_degree) {
@@ -141,7 +143,8 @@ impl Rlwe {
         self.basis.log2()
     }
 
-    /// Classical bits of the primal attack in the core model, on ring-LWE with deviation 1, from which the scheme reduces.
+    /// Classical bits of the primal attack in the core model, on ring-LWE with deviation 1, from which the scheme
+    /// reduces.
     pub fn security_bits(&self) -> f64 {
         security::primal_bits(self.degree(), self.log_q(), 1.0)
     }

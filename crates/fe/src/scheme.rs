@@ -60,15 +60,15 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// Functional encryption of inner products: whoever has a key for weights `y` and a ciphertext of `x` learns `<x, y>`, which
-/// the authority that issued the key thereby allowed, and nothing else of `x`.
+/// Functional encryption of inner products: whoever has a key for weights `y` and a ciphertext of `x` learns `<x, y>`,
+/// which the authority that issued the key thereby allowed, and nothing else of `x`.
 ///
-/// "Nothing else" is about one key and honest parties. Keys are linear in the master key: keys for `y` and `y'` make keys for
-/// all combinations of them, and as many independent keys as there are coordinates make the master key. Which functionals
-/// are issued is therefore the authority's to limit; no scheme does it.
+/// "Nothing else" is about one key and honest parties. Keys are linear in the master key: keys for `y` and `y'` make
+/// keys for all combinations of them, and as many independent keys as there are coordinates make the master key. Which
+/// functionals are issued is therefore the authority's to limit; no scheme does it.
 ///
-/// Everything works on batches: a ciphertext holds any number of samples, and a set of keys is applied to all of them. A
-/// value of a scheme holds checked parameters and tables, no secret.
+/// Everything works on batches: a ciphertext holds any number of samples, and a set of keys is applied to all of them.
+/// A value of a scheme holds checked parameters and tables, no secret.
 pub trait InnerProduct {
     /// What the authority derives for a label: the secrets. Wiped when dropped.
     type MasterKey;
@@ -95,8 +95,8 @@ pub trait InnerProduct {
     /// The encryption key that belongs to a master key.
     fn encryption_key(&self, master: &Self::MasterKey) -> Self::EncryptionKey;
 
-    /// Keys that open these functionals of the first `samples` samples of the label. Schemes whose keys open any number of
-    /// samples ignore `samples`.
+    /// Keys that open these functionals of the first `samples` samples of the label. Schemes whose keys open any number
+    /// of samples ignore `samples`.
     ///
     /// # Errors
     /// [`FeError`] if the functionals exceed the bounds.
@@ -121,7 +121,7 @@ pub trait InnerProduct {
     /// Opens the functionals of `keys` on every sample: all samples of the first functional, then of the next. Exact.
     ///
     /// # Errors
-    /// [`FeError::OtherMasterKey`] if keys and ciphertext do not belong together, [`FeError::OutOfRange`] if a value is not
-    /// within [`Bounds::result`]. Never a wrong value for ciphertexts and keys that were made by the rules.
+    /// [`FeError::OtherMasterKey`] if keys and ciphertext do not belong together, [`FeError::OutOfRange`] if a value is
+    /// not within [`Bounds::result`]. Never a wrong value for ciphertexts and keys that were made by the rules.
     fn decrypt(&self, ciphertext: &Self::Ciphertext, keys: &Self::FunctionKeys) -> Result<Vec<i64>, FeError>;
 }

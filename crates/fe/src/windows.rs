@@ -2,9 +2,10 @@ use crate::{FeError, Functionals};
 
 /// The windows of a convolution over images of `[channels, height, width]`, with zeros around them.
 ///
-/// There are two ways to open a convolutional layer. [`samples`](Self::samples) makes every window a vector of its own, to be
-/// encrypted as such: few keys, one for each filter, and many vectors. [`functionals`](Self::functionals) leaves the image
-/// one vector, whose windows are sparse functionals: one ciphertext of the image, and a key for every filter and window.
+/// There are two ways to open a convolutional layer. [`samples`](Self::samples) makes every window a vector of its own,
+/// to be encrypted as such: few keys, one for each filter, and many vectors. [`functionals`](Self::functionals) leaves
+/// the image one vector, whose windows are sparse functionals: one ciphertext of the image, and a key for every filter
+/// and window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
     /// Channels of an image.

@@ -139,8 +139,8 @@ fn files<S: InnerProduct>(
     store("fe_ciphertext", name, write_ciphertext(&ciphertext));
 }
 
-/// What was encrypted opens with the keys of the files; the key of the file encrypts what they open; and the seed of its file
-/// makes the same keys.
+/// What was encrypted opens with the keys of the files; the key of the file encrypts what they open; and the seed of
+/// its file makes the same keys.
 fn opens<S>(scheme: &S, mut key: S::EncryptionKey, keys: S::FunctionKeys, ciphertext: S::Ciphertext)
 where
     S: InnerProduct<FunctionKeys: PartialEq + Debug>,

@@ -3,8 +3,8 @@
 use curve25519_dalek::Scalar;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A sum of up to `2^20` products of a scalar below `2^253` and a weight below `2^25`, in limbs of 32 bits with carries kept:
-/// a limb stays below `2^(32 + 25 + 20)`.
+/// A sum of up to `2^20` products of a scalar below `2^253` and a weight below `2^25`, in limbs of 32 bits with carries
+/// kept: a limb stays below `2^(32 + 25 + 20)`.
 struct Sum([u128; 8]);
 
 impl Sum {
@@ -44,8 +44,8 @@ impl Secrets {
         Self(Zeroizing::new(scalars.iter().map(limbs).collect()))
     }
 
-    /// `sum weight * scalar` modulo the order over the terms, which are at most `2^20` with weights below `2^25`. Constant time
-    /// in the scalars; the weights are public.
+    /// `sum weight * scalar` modulo the order over the terms, which are at most `2^20` with weights below `2^25`.
+    /// Constant time in the scalars; the weights are public.
     pub fn combine(&self, terms: impl Iterator<Item = (usize, i32)>) -> Scalar {
         let (mut positive, mut negative) = (Sum([0; 8]), Sum([0; 8]));
         for (index, weight) in terms {

@@ -1,7 +1,7 @@
 //! Small integers in signed digits.
 
-/// Digits of `bits` bits, from `1 - 2^(bits - 1)` to `2^(bits - 1)`, that every integer from 0 to `bound` needs; `bits` is
-/// 2 to 16, `bound` below `2^31`.
+/// Digits of `bits` bits, from `1 - 2^(bits - 1)` to `2^(bits - 1)`, that every integer from 0 to `bound` needs; `bits`
+/// is 2 to 16, `bound` below `2^31`.
 pub(crate) fn count(bound: u32, bits: u32) -> usize {
     // The largest integer of `d` digits is `2^(bits - 1) (2^(bits d) - 1) / (2^bits - 1)`.
     let largest = |d: u32| (1u64 << (bits - 1)) * (((1u128 << (bits * d)) - 1) / ((1 << bits) - 1)) as u64;

@@ -5,8 +5,8 @@ use curve25519_dalek::{RistrettoPoint, Scalar};
 
 /// Bits of a scalar, with one for the sign of the last digit.
 const BITS: usize = 254;
-/// From here on a table of the base's own pays for itself: below, the curve crate's vectorised doublings are faster than
-/// additions one by one.
+/// From here on a table of the base's own pays for itself: below, the curve crate's vectorised doublings are faster
+/// than additions one by one.
 const MIN_COUNT: usize = 10;
 
 /// `sum_h scalars[k][h] * bases[h]` for every `k`. Variable time: bases and scalars are public.

@@ -1,8 +1,8 @@
 //! Linearly homomorphic ElGamal in the exponent with `H` masks: what the schemes under DDH share.
 //!
-//! With bases `g_1, .., g_H`, secrets `s_(h,i)` and `h_i = prod_h g_h^(s_(h,i))`, a ciphertext of `x` is the heads `g_h^r` and
-//! the body `h_i^r g^(x_i)`. The key of `y` is `k_h = sum_i y_i s_(h,i)`, and `prod_i body_i^(y_i) / prod_h head_h^(k_h)` is
-//! `g^<x,y>`.
+//! With bases `g_1, .., g_H`, secrets `s_(h,i)` and `h_i = prod_h g_h^(s_(h,i))`, a ciphertext of `x` is the heads
+//! `g_h^r` and the body `h_i^r g^(x_i)`. The key of `y` is `k_h = sum_i y_i s_(h,i)`, and
+//! `prod_i body_i^(y_i) / prod_h head_h^(k_h)` is `g^<x,y>`.
 
 use curve25519_dalek::ristretto::RistrettoBasepointTable;
 use curve25519_dalek::{RistrettoPoint, Scalar};
@@ -106,8 +106,8 @@ impl<const H: usize> PublicKey<H> {
         self.id
     }
 
-    /// Makes tables, 30 kB and a millisecond a coordinate, that take a third off the time of encryption. Without them, they
-    /// are made and dropped when many samples are encrypted at once.
+    /// Makes tables, 30 kB and a millisecond a coordinate, that take a third off the time of encryption. Without them,
+    /// they are made and dropped when many samples are encrypted at once.
     pub fn prepare(&mut self) {
         if self.tables.is_none() {
             let mut tables: Vec<_> = self.points.iter().map(|point| (point, None)).collect();

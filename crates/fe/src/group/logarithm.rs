@@ -14,11 +14,12 @@ const BATCH: usize = 256;
 
 /// Logarithms to the base of the generator `G` within `+-bound`.
 ///
-/// A table maps encodings to logarithms of at most `half` in absolute value; beyond, baby steps and giant steps: a point is
-/// moved by multiples of `2 half + 1` until it meets the table. An entry counts only if all 32 bytes of the encoding are
-/// equal, and an encoding names one point (RFC 9496), so what is found is right. Encodings are those of `2 k G`, for the
-/// encodings of doubles share their inversions. Variable time: opened values are public to whoever opens them. A point that
-/// has no logarithm within the bound costs all `bound / (half + 1/2)` giant steps, two microseconds each.
+/// A table maps encodings to logarithms of at most `half` in absolute value; beyond, baby steps and giant steps: a
+/// point is moved by multiples of `2 half + 1` until it meets the table. An entry counts only if all 32 bytes of the
+/// encoding are equal, and an encoding names one point (RFC 9496), so what is found is right. Encodings are those of
+/// `2 k G`, for the encodings of doubles share their inversions. Variable time: opened values are public to whoever
+/// opens them. A point that has no logarithm within the bound costs all `bound / (half + 1/2)` giant steps, two
+/// microseconds each.
 pub struct DiscreteLogs {
     bound: u64,
     half: i64,
@@ -41,7 +42,8 @@ impl DiscreteLogs {
         Self::with_table(bound, MAX_TABLE)
     }
 
-    /// As [`new`](Self::new), with a table of at most `entries` (and at most [`MAX_TABLE`], and at least one) logarithms.
+    /// As [`new`](Self::new), with a table of at most `entries` (and at most [`MAX_TABLE`], and at least one)
+    /// logarithms.
     pub fn with_table(bound: u64, entries: usize) -> Self {
         let half = bound.min((entries.min(MAX_TABLE).saturating_sub(1) / 2) as u64) as i64;
         let mut encodings = vec![[0; 32]; 2 * half as usize + 1];
@@ -161,8 +163,8 @@ impl std::fmt::Debug for DiscreteLogs {
     }
 }
 
-/// Where the search for an encoding begins among `places` (a power of two), and the bits above the index. An encoding's bytes are as good as
-/// a hash.
+/// Where the search for an encoding begins among `places` (a power of two), and the bits above the index. An encoding's
+/// bytes are as good as a hash.
 fn place_and_tag(encoding: &[u8; 32], places: usize) -> (usize, u32) {
     let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| encoding[at + i]));
     (word(0) as usize & (places - 1), word(4) & !INDEX_MASK)

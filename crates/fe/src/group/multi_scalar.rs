@@ -8,8 +8,8 @@ use crate::Functionals;
 /// Multiples of a point that Straus's method keeps: 1 to 8.
 const MULTIPLES: usize = 8;
 
-/// How the functionals of a set of keys are evaluated on points: chosen by counting additions, used for many ciphertexts.
-/// Variable time: weights and points are public.
+/// How the functionals of a set of keys are evaluated on points: chosen by counting additions, used for many
+/// ciphertexts. Variable time: weights and points are public.
 pub(crate) struct MultiScalar {
     method: Method,
     /// Digits of the weights, functional by functional, the highest place first.
@@ -155,8 +155,8 @@ fn straus(multiples: &[[RistrettoPoint; MULTIPLES]], terms: &[Term], sum: &mut O
     }
 }
 
-/// Adds the points of one place: bucket `b` receives those with digit `b + 1`, and `sum (b + 1) bucket_b` is the sum of the
-/// sums of all buckets from the last down.
+/// Adds the points of one place: bucket `b` receives those with digit `b + 1`, and `sum (b + 1) bucket_b` is the sum of
+/// the sums of all buckets from the last down.
 fn collect(
     points: &[RistrettoPoint],
     terms: &[Term],

@@ -24,14 +24,14 @@ const TRIALS: usize = 64;
 /// Random words of a trial.
 const WORDS: usize = 4;
 
-/// Independent integers from the discrete Gaussian distribution of deviation `k / sqrt(2 ln 2)`, for an integer `k`: Ducas,
-/// Durmus, Lepoint and Lyubashevsky, "Lattice signatures and bimodal Gaussians" (BLISS), eprint 2013/383, section 6.2,
-/// Algorithms 11 and 12.
+/// Independent integers from the discrete Gaussian distribution of deviation `k / sqrt(2 ln 2)`, for an integer `k`:
+/// Ducas, Durmus, Lepoint and Lyubashevsky, "Lattice signatures and bimodal Gaussians" (BLISS), eprint 2013/383,
+/// section 6.2, Algorithms 11 and 12.
 ///
 /// `z = k b + u` with `b` from the base distribution and `u` uniform in `0..k`, kept with probability
-/// `2^(-(u/k)(u/k + 2 b))`, then a sign, zero kept half of the time. Whether a trial is kept tells nothing of what others give,
-/// and a trial takes no branch and no address from its values: constant time but for the number of trials. Probabilities are
-/// right to `2^-49`, relatively.
+/// `2^(-(u/k)(u/k + 2 b))`, then a sign, zero kept half of the time. Whether a trial is kept tells nothing of what
+/// others give, and a trial takes no branch and no address from its values: constant time but for the number of trials.
+/// Probabilities are right to `2^-49`, relatively.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gaussian {
     k: u64,
@@ -160,7 +160,8 @@ mod tests {
                 let found = values.iter().filter(|&&x| x == f64::from(z)).count() as f64;
                 statistic += (found - expected) * (found - expected) / expected;
             }
-            // Chi-square with `f` degrees exceeds f + 2 sqrt(f t) + 2 t with probability below e^-t (Laurent and Massart).
+            // Chi-square with `f` degrees exceeds f + 2 sqrt(f t) + 2 t with probability below e^-t (Laurent and
+            // Massart).
             let (f, t) = (classes.len() as f64, 28.0);
             assert!(statistic < f + 2.0 * (f * t).sqrt() + 2.0 * t, "{deviation}: {statistic} of {f}");
         }

@@ -16,8 +16,8 @@ const MAX_SIGNED: f64 = (1u64 << 49) as f64;
 /// Sizes of primes that are used: large enough that there are some, and below the limit of the ring.
 const PRIME_BITS: std::ops::RangeInclusive<u32> = 20..=49;
 
-/// The fewest primes of equal size, as small as they may be, whose product is at least `2^log_q`, in the standard ring of this
-/// degree, on the kernel that `NIGHTLOOM_KERNEL` names, or the fastest. `None` if there are none.
+/// The fewest primes of equal size, as small as they may be, whose product is at least `2^log_q`, in the standard ring
+/// of this degree, on the kernel that `NIGHTLOOM_KERNEL` names, or the fastest. `None` if there are none.
 pub(crate) fn basis(degree: usize, log_q: f64) -> Result<Option<Arc<RnsBasis>>, RingError> {
     let count = (log_q / f64::from(*PRIME_BITS.end())).ceil().max(1.0);
     let smallest = ((log_q / count).ceil() as u32).max(*PRIME_BITS.start());
@@ -54,7 +54,8 @@ pub(crate) fn matrix(functionals: &Functionals) -> Result<IntegerMatrix, RingErr
     IntegerMatrix::new(functionals.dimension(), &rows)
 }
 
-/// `sum weight * secrets[coordinate]` over the terms of a functional, where every coordinate has `width` integers in a row.
+/// `sum weight * secrets[coordinate]` over the terms of a functional, where every coordinate has `width` integers in a
+/// row.
 pub(crate) fn combine(secrets: &[f64], width: usize, row: impl Iterator<Item = (usize, i32)>) -> Vec<f64> {
     let mut sums = vec![0.0; width];
     for (coordinate, weight) in row {

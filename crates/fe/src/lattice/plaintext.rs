@@ -40,8 +40,8 @@ impl Plaintext {
         basis.kernel().mul_scalar_add(basis.modulus(limb), coefficients, integers, self.scale[limb]);
     }
 
-    /// The integers in the first `values.len()` coefficients; the others must be zero. Variable time: opened values are public
-    /// to whoever opens them.
+    /// The integers in the first `values.len()` coefficients; the others must be zero. Variable time: opened values are
+    /// public to whoever opens them.
     pub fn open(&self, coefficients: &RnsPoly<Coeff>, values: &mut [i64]) -> Result<(), NotAnInteger> {
         let k = i128::from(2 * self.bound + 1);
         let half = 1i128 << (SWITCH_BITS - 1);

@@ -4,13 +4,15 @@ use std::f64::consts::{E, PI};
 
 /// Classical bits of security that parameters must reach.
 pub const SECURITY_BITS: f64 = 128.0;
-/// Cost of a block of size `b`: `2^(0.292 b)`, the sieve of Becker, Ducas, Gama and Laarhoven, SODA 2016, and nothing else.
+/// Cost of a block of size `b`: `2^(0.292 b)`, the sieve of Becker, Ducas, Gama and Laarhoven, SODA 2016, and nothing
+/// else.
 const BITS_PER_BLOCK: f64 = 0.292;
 
-/// Classical bits of the primal attack on learning with errors in dimension `n` modulo `2^log2_q`, with secret and error of
-/// this deviation, in the core model: Alkim, Ducas, Pöppelmann and Schwabe, "Post-quantum key exchange" (NewHope), eprint
-/// 2015/1092, section 6.3. A block size `b` succeeds if `sigma sqrt(b) <= delta^(2b - d - 1) q^((d - n)/d)` for the best
-/// `d`, and costs `2^(0.292 b)`. Lower than other models, as the cost of everything around the blocks is left out.
+/// Classical bits of the primal attack on learning with errors in dimension `n` modulo `2^log2_q`, with secret and
+/// error of this deviation, in the core model: Alkim, Ducas, Pöppelmann and Schwabe, "Post-quantum key exchange"
+/// (NewHope), eprint 2015/1092, section 6.3. A block size `b` succeeds if
+/// `sigma sqrt(b) <= delta^(2b - d - 1) q^((d - n)/d)` for the best `d`, and costs `2^(0.292 b)`. Lower than other
+/// models, as the cost of everything around the blocks is left out.
 pub(crate) fn primal_bits(n: usize, log2_q: f64, deviation: f64) -> f64 {
     let (mut failing, mut succeeding) = (50, 1 << 16);
     while succeeding - failing > 1 {
@@ -32,8 +34,8 @@ fn succeeds(block: f64, n: f64, log2_q: f64, deviation: f64) -> bool {
 mod tests {
     use super::*;
 
-    /// Published core figures of the primal attack: NewHope-1024 (q = 12289, deviation sqrt(8)) 282 bits, Kyber-768 (version 1:
-    /// n = 768, q = 7681, deviation sqrt(2)) 178 bits.
+    /// Published core figures of the primal attack: NewHope-1024 (q = 12289, deviation sqrt(8)) 282 bits, Kyber-768
+    /// (version 1: n = 768, q = 7681, deviation sqrt(2)) 178 bits.
     #[test]
     fn published_figures_are_met() {
         let newhope = primal_bits(1024, 12289f64.log2(), 8f64.sqrt());

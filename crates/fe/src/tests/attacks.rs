@@ -1,5 +1,5 @@
-//! What keys give away: these attacks succeed by the algebra of the schemes. They are why an authority must count what it
-//! issues, and why labels have master keys of their own.
+//! What keys give away: these attacks succeed by the algebra of the schemes. They are why an authority must count what
+//! it issues, and why labels have master keys of their own.
 
 use curve25519_dalek::{RistrettoPoint, Scalar};
 
@@ -40,8 +40,8 @@ fn solve(matrix: &[i32], right: &[Scalar]) -> Option<Vec<Scalar>> {
     Some(rows.iter().map(|row| row[n]).collect())
 }
 
-/// As many independent keys as there are coordinates are the master key: with it everything of the label opens, coordinate by
-/// coordinate.
+/// As many independent keys as there are coordinates are the master key: with it everything of the label opens,
+/// coordinate by coordinate.
 #[test]
 fn independent_keys_recover_the_master_key() {
     let scheme = Ddh::new(bounds());
@@ -100,8 +100,8 @@ fn keys_of_different_labels_do_not_combine() {
     assert!(matches!(scheme.decrypt(&ciphertext, &across), Err(FeError::OutOfRange { .. })));
 }
 
-/// Sharing `r` between vectors under the same `h_i` would give the differences of their coordinates away. The scheme encrypts
-/// every vector with an `r` of its own, and an image is one vector.
+/// Sharing `r` between vectors under the same `h_i` would give the differences of their coordinates away. The scheme
+/// encrypts every vector with an `r` of its own, and an image is one vector.
 #[test]
 fn one_randomness_for_two_vectors_would_give_differences_away() {
     let scheme = Ddh::new(bounds());

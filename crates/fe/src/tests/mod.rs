@@ -33,8 +33,8 @@ fn integers(rng: &mut ChaCha20Rng, count: usize, bound: u32) -> Vec<i32> {
     (0..count).map(|_| integer(rng)).collect()
 }
 
-/// Random samples with extreme ones before them, and random functionals after extreme ones: together they reach both ends
-/// of the range of results.
+/// Random samples with extreme ones before them, and random functionals after extreme ones: together they reach both
+/// ends of the range of results.
 fn corners(bounds: &Bounds, samples: usize, functionals: usize, seed: u8) -> (Vec<i32>, Functionals) {
     let (dimension, data, weight) = (bounds.dimension(), bounds.data() as i32, bounds.weight() as i32);
     let mut rng = rng(seed);

@@ -20,8 +20,8 @@ fn sizes(bounds: &Bounds) -> [u32; 3] {
     [bits(bounds.terms() as u64), bits(bounds.dimension() as u64 - 1), bits(2 * u64::from(bounds.weight()))]
 }
 
-/// Packed: the numbers of terms of all functionals, the coordinates of all, and the weights of all, from 0 for the lowest.
-/// Functionals must be within the bounds. The identifier is that of the scheme.
+/// Packed: the numbers of terms of all functionals, the coordinates of all, and the weights of all, from 0 for the
+/// lowest. Functionals must be within the bounds. The identifier is that of the scheme.
 impl Artefact for Functionals {
     const KIND: Kind = Kind::Functionals;
     type Context<'a> = (ParamsId, &'a Bounds);

@@ -15,8 +15,8 @@ pub fn master_seed_bytes() -> u64 {
     HEADER_BYTES + 32
 }
 
-/// Writes a master seed with header: it serves any scheme, so no parameters are named. The caller sees to it that nobody else
-/// can read the sink.
+/// Writes a master seed with header: it serves any scheme, so no parameters are named. The caller sees to it that
+/// nobody else can read the sink.
 ///
 /// # Errors
 /// Those of the sink.

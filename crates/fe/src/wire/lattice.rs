@@ -1,5 +1,5 @@
-//! The schemes on lattices. Residues are packed to the bits of their prime, representatives in `0..q`, evaluations in the order
-//! of [`NttTable`](nightloom_ring::NttTable).
+//! The schemes on lattices. Residues are packed to the bits of their prime, representatives in `0..q`, evaluations in
+//! the order of [`NttTable`](nightloom_ring::NttTable).
 
 use std::io::{Read, Write};
 

@@ -1,8 +1,8 @@
 //! Bytes of keys, functionals and ciphertexts.
 //!
-//! An artefact is the 16-byte header of [`nightloom_wire`], the 32-byte identifier of scheme and bounds, then the body, which
-//! begins with the 16-byte identifier of the master key. Readers are given what the artefact must belong to, check every value,
-//! and refuse all that does not belong to it. One value has one encoding.
+//! An artefact is the 16-byte header of [`nightloom_wire`], the 32-byte identifier of scheme and bounds, then the body,
+//! which begins with the 16-byte identifier of the master key. Readers are given what the artefact must belong to,
+//! check every value, and refuse all that does not belong to it. One value has one encoding.
 
 mod functionals;
 mod keys;

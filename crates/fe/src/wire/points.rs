@@ -33,8 +33,8 @@ pub(super) fn write(writer: &mut Writer<impl Write>, points: &[RistrettoPoint]) 
 /// Reads `count` points. The identity is accepted where `may_vanish` says so, by index.
 ///
 /// # Errors
-/// [`DecodeError::Truncated`] if there are fewer, [`DecodeError::Value`] for an encoding that is not canonical, or of the
-/// identity.
+/// [`DecodeError::Truncated`] if there are fewer, [`DecodeError::Value`] for an encoding that is not canonical, or of
+/// the identity.
 pub(super) fn read(
     reader: &mut Reader<impl Read>,
     count: usize,

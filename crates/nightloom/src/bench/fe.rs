@@ -45,10 +45,10 @@ pub struct FeReport {
 pub struct FeRow {
     /// The scheme.
     pub scheme: &'static str,
-    /// `setup`: master key and encryption key of a label; `derive`: a function key (under `pad`: of one sample); `encrypt`: a
-    /// vector, with what can be prepared once for a label; `decrypt`: an inner product; `decrypt_windows`: one of the first
-    /// layer of LeNet-5 on an image, from one ciphertext of the image under `ddh`, `ddh-adaptive` and `pad`, from one
-    /// ciphertext of all windows under `mlwe`. Under `febo` all are of single values, multiplied.
+    /// `setup`: master key and encryption key of a label; `derive`: a function key (under `pad`: of one sample);
+    /// `encrypt`: a vector, with what can be prepared once for a label; `decrypt`: an inner product; `decrypt_windows`:
+    /// one of the first layer of LeNet-5 on an image, from one ciphertext of the image under `ddh`, `ddh-adaptive` and
+    /// `pad`, from one ciphertext of all windows under `mlwe`. Under `febo` all are of single values, multiplied.
     pub op: &'static str,
     /// Coordinates of a vector, or values of a window.
     pub dim: usize,
@@ -82,7 +82,8 @@ impl fmt::Display for FeReport {
 /// Measures every scheme at dimensions 25 and 784.
 ///
 /// # Errors
-/// [`BenchError`] if a scheme refuses, the kernel that the environment names does not exist, or the system has no randomness.
+/// [`BenchError`] if a scheme refuses, the kernel that the environment names does not exist, or the system has no
+/// randomness.
 pub fn fe(options: Options) -> Result<FeReport, BenchError> {
     let kernel = kernels::select()?;
     let mut suite = Suite { options, seed: MasterSeed::generate(&mut crate::system_rng()?), ops: Vec::new() };
