@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use nightloom_fe::wire::{self as functional, Artefact};
+use nightloom_fe::{Bounds, Ddh, DdhAdaptive, Febo, Functionals, Mlwe, Pad, Rlwe};
 use nightloom_he::wire as scheme;
 use nightloom_he::{CkksParams, CkksSpec, Ring};
 use nightloom_program::thread_pool;
@@ -20,6 +22,50 @@ pub static TOY_INSECURE: LazyLock<[CkksParams; 2]> = LazyLock::new(|| {
         spec.validate_insecure().expect("the parameters of the golden files exist")
     })
 });
+
+/// The schemes of functional encryption of `testdata/wire/v1`. Those on lattices are far below 128 bits.
+pub struct Schemes {
+    /// Under DDH.
+    pub ddh: Ddh,
+    /// Under DDH, adaptive.
+    pub adaptive: DdhAdaptive,
+    /// Pads.
+    pub pad: Pad,
+    /// Under ring-LWE.
+    pub rlwe: Rlwe,
+    /// Under module-LWE.
+    pub mlwe: Mlwe,
+    /// Operations on single values.
+    pub febo: Febo,
+    /// The functionals of the golden function keys.
+    pub asked: Functionals,
+}
+
+/// The one value of [`Schemes`].
+pub static SCHEMES: LazyLock<Schemes> = LazyLock::new(|| {
+    let bounds = Bounds::new(3, 20, 7).expect("the bounds of the golden files exist");
+    Schemes {
+        ddh: Ddh::new(bounds),
+        adaptive: DdhAdaptive::new(bounds),
+        pad: Pad::new(bounds),
+        rlwe: Rlwe::with_degree_insecure(bounds, 7).expect("the parameters of the golden files exist"),
+        mlwe: Mlwe::with_rank_insecure(bounds, 2).expect("the parameters of the golden files exist"),
+        febo: Febo::new(20, 7).expect("the bounds of the golden files exist"),
+        asked: Functionals::dense(3, &[1, -7, 0, 7, 3, -2]).expect("the functionals of the golden files exist"),
+    }
+});
+
+/// Decodes an artefact of functional encryption. Whatever is accepted must encode to the bytes that it was read from.
+///
+/// # Panics
+/// If it does not.
+pub fn check_artefact<'a, T: Artefact>(bytes: &[u8], context: T::Context<'a>) {
+    if let Ok(value) = functional::read::<T>(bytes, context, bytes.len() as u64) {
+        let mut writer = Writer::new(Vec::new());
+        functional::write(&mut writer, &value, context).expect("what was read can be written");
+        assert_eq!(writer.into_inner(), bytes);
+    }
+}
 
 /// Runs a check on the bytes, and on the same with a header that states their length: what is inserted or removed would
 /// otherwise get no further than the header.

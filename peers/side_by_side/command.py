@@ -69,6 +69,8 @@ class Suite:
         return ["bench", self.bench, *network, "--threads", "1", "--json"]
 
     def rows(self, rounds: list[report.Round]) -> list[report.Row]:
+        if self.bench == "fe":
+            return report.functional_rows(rounds)
         return report.network_rows(self.network, rounds) if self.network else report.primitive_rows(rounds)
 
 
@@ -101,6 +103,7 @@ SUITES = {
         ),
         network="e2dm",
     ),
+    "fe": Suite("fe", 3, (PythonSide("pymife", install.PYMIFE, "pymife_fe"),)),
 }
 
 
@@ -182,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"some of {', '.join(SUITES)} (default: all)",
     )
     parser.add_argument(
-        "--rounds", type=_positive, help="alternations of the sides (default: ntt 7, ckks 3, throughput 1, tenseal 3)"
+        "--rounds", type=_positive, help="alternations of the sides (default: ntt 7, ckks 3, throughput 1, tenseal 3, fe 3)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of Markdown tables")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="also write FILE.md, and FILE.json beside it")

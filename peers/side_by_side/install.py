@@ -34,6 +34,7 @@ class Environment:
 SEAL = Environment("seal", "import seal")
 OPENFHE = Environment("openfhe", "import openfhe")
 TENSEAL = Environment("tenseal", "import tenseal")
+PYMIFE = Environment("pymife", "from mife.single.selective.ddh import FeDDH")
 LATTIGO = Environment(
     "lattigo",
     "import ctypes; from side_by_side.lattigo import LIBRARY; ctypes.CDLL(str(LIBRARY))",

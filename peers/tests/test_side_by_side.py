@@ -147,6 +147,33 @@ class NetworkRows(unittest.TestCase):
         self.assertEqual({row.ours for row in rows}, {None})
 
 
+class FunctionalRows(unittest.TestCase):
+    def op(self, us: float, **changes) -> dict:
+        """One row of `ops` as `nightloom bench fe --json` prints it."""
+        fields = {"scheme": "ddh", "op": "decrypt", "dim": 25, "weight_bits": 8, "keys": 6, "samples": 16}
+        return fields | {"us": us, "min_us": us, "runs": 21} | changes
+
+    def test_groups_are_different_peers_and_other_jobs_are_left_out(self):
+        own = ours("fe", ops=[self.op(40.0), self.op(1.0, scheme="pad"), self.op(200.0, dim=784)])
+        groups = [self.op(40_000.0, group="a"), self.op(80_000.0, group="b"), self.op(5.0, op="derive", group="a")]
+        derive, decrypt = sorted(
+            report.functional_rows([[own, theirs("fe", "pymife", ops=groups)]]), key=lambda row: row.ours is not None
+        )
+        self.assertIsNone(derive.ours)
+        self.assertEqual([(peer.peer, peer.ratio) for peer in decrypt.peers], [("pymife, a", 1000.0), ("pymife, b", 2000.0)])
+        self.assertIn("| decrypt", report.markdown("fe", [decrypt]))
+
+    def test_rows_say_what_was_done(self):
+        own, peers = ours("fe", ops=[self.op(40.0)]), theirs("fe", "pymife", ops=[self.op(80.0, group="a")])
+        (row,) = report.json_lists(report.functional_rows([[own, peers]]))["functional"]
+        expected = {"scheme": "ddh", "op": "decrypt", "dim": 25, "weight_bits": 8, "us": 40.0, "peer": "pymife, a"}
+        expected |= {"peer_us": 80.0, "ratio": 2.0, "lowest_ratio": 2.0, "highest_ratio": 2.0}
+        self.assertEqual(row, expected)
+
+    def test_the_suite_asks_for_functional_encryption(self):
+        self.assertEqual(command.SUITES["fe"].bench_arguments(), ["bench", "fe", "--threads", "1", "--json"])
+
+
 class JsonLists(unittest.TestCase):
     def test_transforms_keep_one_row_with_the_ratios_of_both(self):
         own = ours("ring", ntt=[transform(2.0, 4.0)])

@@ -32,11 +32,25 @@ pub enum Kind {
     ModelWeights = 9,
     /// The weights of a program, encrypted, for a server.
     EncryptedModel = 10,
+    /// What an authority of functional encryption derives its keys from: secret.
+    MasterSeed = 16,
+    /// A public key of functional encryption.
+    FunctionalPublicKey = 17,
+    /// A key of functional encryption that a client shares with the authority: secret.
+    FunctionalSecretKey = 18,
+    /// Functionals, for which keys are asked.
+    Functionals = 19,
+    /// Keys that open functionals.
+    FunctionKeys = 20,
+    /// Functionally encrypted samples.
+    FunctionalCiphertext = 21,
+    /// Operations on functionally encrypted values, for which keys are asked.
+    OperandRequest = 22,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
         Self::SecretKey,
         Self::PublicKey,
         Self::EvaluationKeys,
@@ -47,6 +61,13 @@ impl Kind {
         Self::Ciphertext,
         Self::ModelWeights,
         Self::EncryptedModel,
+        Self::MasterSeed,
+        Self::FunctionalPublicKey,
+        Self::FunctionalSecretKey,
+        Self::Functionals,
+        Self::FunctionKeys,
+        Self::FunctionalCiphertext,
+        Self::OperandRequest,
     ];
 }
 
@@ -63,6 +84,13 @@ impl fmt::Display for Kind {
             Self::Ciphertext => "ciphertext",
             Self::ModelWeights => "set of model weights",
             Self::EncryptedModel => "encrypted model",
+            Self::MasterSeed => "master seed",
+            Self::FunctionalPublicKey => "functional-encryption public key",
+            Self::FunctionalSecretKey => "functional-encryption secret key",
+            Self::Functionals => "set of functionals",
+            Self::FunctionKeys => "set of function keys",
+            Self::FunctionalCiphertext => "functionally encrypted batch",
+            Self::OperandRequest => "request for operations",
         })
     }
 }

@@ -4,6 +4,7 @@
 //! are an interface: fields are added, never renamed.
 
 mod ckks;
+mod fe;
 mod latency;
 mod ring;
 mod throughput;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 pub use ckks::{CKKS_RUNS, CkksReport, OperationRow, ckks};
+pub use fe::{FE_RUNS, FeReport, FeRow, fe};
 pub use latency::{LATENCY_RUNS, LatencyJob, LatencyReport, latency};
 pub use ring::{ElementwiseRow, LinearRow, RingReport, TransformRow, ring};
 pub use throughput::{THROUGHPUT_RUNS, ThroughputReport, throughput};
@@ -38,6 +40,15 @@ pub enum BenchError {
     /// An operation is refused.
     #[error(transparent)]
     Eval(#[from] nightloom_he::EvalError),
+    /// Functional encryption refuses.
+    #[error(transparent)]
+    Fe(#[from] nightloom_fe::FeError),
+    /// A scheme opened other values than the clear ones.
+    #[error("scheme {scheme} opened wrong values")]
+    WrongValues {
+        /// The scheme.
+        scheme: nightloom_fe::Scheme,
+    },
     /// A whole job failed.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),

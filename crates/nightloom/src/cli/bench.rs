@@ -35,6 +35,8 @@ enum Suite {
     Ring,
     /// The scheme's operations
     Ckks,
+    /// Functional encryption of inner products
+    Fe,
     /// A whole network on 8192 images
     Throughput,
     /// A network on one image at a time
@@ -86,6 +88,7 @@ impl Bench {
         match self.suite {
             Suite::Ring => self.print(&bench::ring(options(bench::DEFAULT_RUNS))?),
             Suite::Ckks => self.print(&bench::ckks(options(bench::CKKS_RUNS))?),
+            Suite::Fe => self.print(&bench::fe(options(bench::FE_RUNS))?),
             Suite::Throughput => {
                 let network = self.network.unwrap_or_default();
                 self.print(&bench::throughput(network.into(), options(bench::THROUGHPUT_RUNS))?)
@@ -127,6 +130,7 @@ mod tests {
         for (name, suite) in [
             ("ring", Suite::Ring),
             ("ckks", Suite::Ckks),
+            ("fe", Suite::Fe),
             ("throughput", Suite::Throughput),
             ("latency", Suite::Latency),
         ] {

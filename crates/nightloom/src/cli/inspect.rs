@@ -33,6 +33,10 @@ impl Inspect {
         }
         check_length(path, &header, source.get_ref())?;
         let mut reader = Reader::new(&mut source, header.length);
+        if header.kind == Kind::MasterSeed {
+            // Serves any parameters, and names none.
+            return show("every key of the authority is derived from it: never send it");
+        }
         show(format_args!("parameters {}", ParamsId(reader.bytes().at(path)?)))?;
         match header.kind {
             Kind::Program => self.program(),
@@ -64,7 +68,13 @@ impl Inspect {
                 show(format_args!("program {}", ProgramId(reader.bytes().at(path)?)))?;
                 show("for the service; whoever has the secret key of the client that it was made for decrypts it")
             }
-            Kind::Ciphertext => Ok(()),
+            Kind::FunctionalPublicKey => show("encrypts only"),
+            Kind::FunctionalSecretKey => {
+                show("shared by client and authority, opens everything of its label: never send it")
+            }
+            Kind::Functionals | Kind::OperandRequest => show("asks an authority for keys"),
+            Kind::FunctionKeys => show("opens the functionals that it was issued for, and all combinations of them"),
+            Kind::Ciphertext | Kind::FunctionalCiphertext | Kind::MasterSeed => Ok(()),
         }
     }
 

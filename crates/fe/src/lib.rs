@@ -1,0 +1,44 @@
+//! Functional encryption of inner products: who has a ciphertext of `x` and a key for `y` learns `<x, y>`.
+//!
+//! An authority derives a master key for every label ([`label`]), clients encrypt vectors, the authority hands out keys
+//! for functionals, and a server opens exactly their values. The schemes stand behind one trait, [`InnerProduct`];
+//! [`Scheme`] says what each rests on. Keys are linear in the master key: see the trait for what this means.
+
+#![forbid(unsafe_code)]
+
+mod bounds;
+mod error;
+mod functional;
+pub mod label;
+mod scheme;
+mod windows;
+
+mod ddh;
+mod ddh_adaptive;
+mod febo;
+pub mod group;
+mod lattice;
+mod mlwe;
+mod pad;
+mod rlwe;
+pub mod wire;
+mod words;
+
+pub use bounds::{Bounds, MAX_DIMENSION, MAX_RESULT, MAX_VALUE, ParamsId};
+pub use ddh::{Ddh, DdhCiphertext, DdhFunctionKeys, DdhMasterKey, DdhPublicKey};
+pub use ddh_adaptive::{
+    DdhAdaptive, DdhAdaptiveCiphertext, DdhAdaptiveFunctionKeys, DdhAdaptiveMasterKey, DdhAdaptivePublicKey,
+};
+pub use error::FeError;
+pub use febo::{Febo, FeboCiphertext, FeboFunctionKeys, FeboMasterKey, FeboPublicKey, FeboRequest, Operation};
+pub use functional::Functionals;
+pub use group::logarithm::DiscreteLogs;
+pub use label::{KeyId, Label, MasterSeed};
+pub use mlwe::{Mlwe, MlweCiphertext, MlweEncryptionKey, MlweFunctionKeys, MlweMasterKey};
+pub use pad::{Pad, PadCiphertext, PadEncryptionKey, PadFunctionKeys, PadMasterKey};
+pub use rlwe::{Rlwe, RlweCiphertext, RlweFunctionKeys, RlweMasterKey, RlwePublicKey};
+pub use scheme::{InnerProduct, Scheme, SchemeInfo};
+pub use windows::Windows;
+
+#[cfg(test)]
+mod tests;
