@@ -28,11 +28,13 @@ pub enum Kind {
     Response = 7,
     /// A single ciphertext.
     Ciphertext = 8,
+    /// A training run as it stands after some step.
+    Checkpoint = 32,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SecretKey,
         Self::PublicKey,
         Self::EvaluationKeys,
@@ -41,6 +43,7 @@ impl Kind {
         Self::Request,
         Self::Response,
         Self::Ciphertext,
+        Self::Checkpoint,
     ];
 }
 
@@ -55,6 +58,7 @@ impl fmt::Display for Kind {
             Self::Request => "request",
             Self::Response => "response",
             Self::Ciphertext => "ciphertext",
+            Self::Checkpoint => "training checkpoint",
         })
     }
 }
