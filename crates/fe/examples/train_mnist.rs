@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         NetworkSpec { input: train.inputs().shape(), ..NetworkSpec::dense(784, &[32, 10], LayerSpec::Relu) }
     };
-    let (batch, rate) = if is_lenet { (1.0, 5e-3) } else { (256.0, 0.2) };
+    let (batch, rate) = if is_lenet { (1.0, 1e-3) } else { (256.0, 0.1) };
     let size = arguments.number("batch", batch)? as usize;
     let noise = arguments.number("noise", 0.0)?;
     let clip = arguments.number("clip", 1.0)?;

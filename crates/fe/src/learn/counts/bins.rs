@@ -45,17 +45,22 @@ impl Bins {
         if features == 0 || rows.is_empty() || !rows.len().is_multiple_of(features) {
             return fail("values of rows", rows.len() as f64, "whole rows, at least one");
         }
+        if let Some(value) = rows.iter().find(|value| !value.is_finite()) {
+            return fail("value", *value, "a finite number");
+        }
         if !(2..=MAX_BINS).contains(&bins) {
             return fail("bins", bins as f64, "2 to 2^12");
         }
         let edges = |feature: usize| {
             let mut column: Vec<f64> = rows.iter().skip(feature).step_by(features).copied().collect();
             column.sort_by(f64::total_cmp);
-            // Between two values, so that neither lies on the edge. An edge that parts nothing is left out.
+            // Halfway between the value at the quantile and the next smaller one, so that no value lies on an edge; none
+            // below the least value.
             let edge = |bin: usize| {
-                let place = column.len() * bin / bins;
-                let (below, above) = (column[place.saturating_sub(1)], column[place]);
-                (below < above).then(|| below + (above - below) / 2.0)
+                let above = column[column.len() * bin / bins];
+                let smaller = column.partition_point(|value| value.total_cmp(&above).is_lt());
+                let below = column[smaller.checked_sub(1)?];
+                Some(below + (above - below) / 2.0)
             };
             let edges: Vec<f64> = (1..bins).filter_map(edge).collect();
             // Few distinct values may have no edge at the quantiles: then one above the least value.
@@ -98,7 +103,7 @@ mod tests {
         assert_eq!(bins.of(&[-9.0, 5.0, 0.4]), [0, 0, 0]);
         assert_eq!(bins.of(&[99.0, 5.0, 0.5]), [3, 0, 1]);
         assert!(Bins::quantiles(&rows, 5, 4).is_err() && Bins::quantiles(&rows, 3, 1).is_err());
-        assert!(Bins::quantiles(&[f64::NAN, f64::NAN, 1.0], 1, 3).is_ok());
+        assert!(Bins::quantiles(&[f64::NAN, f64::NAN, 1.0], 1, 3).is_err());
         assert!(Bins::new(vec![]).is_err() && Bins::new(vec![vec![f64::INFINITY]]).is_err());
         assert_eq!(Bins::new(vec![vec![2.0, 1.0, 2.0]]).unwrap().of(&[1.0]), [1]);
     }
