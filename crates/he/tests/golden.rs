@@ -56,7 +56,7 @@ fn names(kind: Kind, version: u16) -> Option<(&'static str, Vec<&'static str>)> 
         Kind::EvaluationKeys if version == 1 => Some(("relinearization_key", vec!["key"])),
         Kind::EvaluationKeys => Some(("evaluation_keys", vec!["keys"])),
         Kind::Ciphertext => Some(("ciphertext", CIPHERTEXTS.to_vec())),
-        Kind::Program | Kind::ClientSpec | Kind::Request | Kind::Response => None,
+        Kind::Program | Kind::ClientSpec | Kind::Request | Kind::Response | Kind::Checkpoint => None,
     }
 }
 

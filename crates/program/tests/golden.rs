@@ -180,7 +180,7 @@ fn names(kind: Kind) -> Option<(&'static str, Vec<&'static str>)> {
         Kind::ClientSpec => Some(("client_spec", programs())),
         Kind::Request => Some(("request", REQUESTS.to_vec())),
         Kind::Response => Some(("response", [&REQUESTS[..], &[COMPRESSED.0]].concat())),
-        Kind::SecretKey | Kind::PublicKey | Kind::EvaluationKeys | Kind::Ciphertext => None,
+        Kind::SecretKey | Kind::PublicKey | Kind::EvaluationKeys | Kind::Ciphertext | Kind::Checkpoint => None,
     }
 }
 
