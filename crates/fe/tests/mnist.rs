@@ -42,7 +42,7 @@ fn fixed_point_costs_little_on_mnist() {
     let dense = NetworkSpec::dense(784, &[32, 10], LayerSpec::Relu);
     for (spec, samples, least) in [
         (spec(dense, 16, 2, optimizer), 4000, 0.85),
-        (spec(NetworkSpec::lenet5(), 1, 1, OptimizerSpec::constant(0.003)), 1000, 0.70),
+        (spec(NetworkSpec::lenet5(), 1, 1, OptimizerSpec::constant(0.002)), 4000, 0.85),
     ] {
         let train = train.split_at(samples).map_or(train.clone(), |parts| parts.0);
         let architecture = spec.network.validate().unwrap();

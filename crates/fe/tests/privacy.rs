@@ -5,6 +5,9 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{digits, fixed, spec};
+use ndarray::{Array2, ArrayView2};
+use nightloom_fe::learn::first_layer::{DataSpec, Step};
+use nightloom_fe::learn::network::Vectors;
 use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::privacy::{Accountant, PrivacySpec};
 use nightloom_fe::learn::trainer::Batches;
@@ -74,6 +77,49 @@ fn one_sample_changes_the_sum_by_at_most_the_clipping_norm() {
         }
         // The bound on the data is not far from what digits are, so clipping is felt.
         assert!(most > CLIP * 0.3, "{most}");
+    }
+}
+
+/// Passes everything on, and looks at what it passes.
+struct Watched<F>(F, Vec<f64>);
+
+impl<F: FirstLayer> FirstLayer for Watched<F> {
+    type Error = F::Error;
+
+    fn data(&self) -> DataSpec {
+        self.0.data()
+    }
+
+    fn vectors(&self) -> Vectors {
+        self.0.vectors()
+    }
+
+    fn forward(&mut self, step: &Step<'_>, weights: ArrayView2<f64>) -> Result<Array2<f64>, F::Error> {
+        self.0.forward(step, weights)
+    }
+
+    fn gradient(&mut self, step: &Step<'_>, delta: ArrayView2<f64>) -> Result<Array2<f64>, F::Error> {
+        let bound = step.delta_bound.expect("set in a private run");
+        self.1.extend(delta.iter().map(|delta| delta.abs() / bound));
+        self.0.gradient(step, delta)
+    }
+
+    fn output_error(&mut self, step: &Step<'_>, predictions: ArrayView2<f64>) -> Result<Array2<f64>, F::Error> {
+        self.0.output_error(step, predictions)
+    }
+}
+
+/// How a delta is rounded depends on public numbers alone, and its range is used.
+#[test]
+fn deltas_stay_below_their_public_bound() {
+    let (data, _) = digits();
+    for network in networks() {
+        let architecture = network.validate().unwrap();
+        let data = part(&data, 0, 40);
+        let mut watched = Watched(fixed(&architecture, &data), vec![]);
+        sum_of_gradients(&private(network, 40, 1e-3), &mut watched, 2);
+        let largest = watched.1.iter().fold(0.0, |largest: f64, part| largest.max(*part));
+        assert!(largest <= 1.0 && largest > 0.1, "{largest}");
     }
 }
 

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use ndarray::Array2;
 
 use super::first_layer::{DataSpec, FirstLayer, Step};
-use super::network::{Network, Parameters, SpecError, Tape};
+use super::network::{Gradient, Network, Parameters, SpecError, Tape};
 use super::optimizer::descend;
 use super::privacy::{Accountant, add_noise, clip};
 use super::random::{Purpose, Seed};
@@ -162,8 +162,9 @@ impl Trainer {
         self.check(first)?;
         let samples = self.samples_of_step();
         let update = self.update(first, &samples)?;
-        if let Some((gradient, metrics)) = update {
-            let OptimizerStep { rate, momentum } = self.optimizer_step();
+        if let Some(Update { gradient, metrics }) = update {
+            let optimizer = self.spec.optimizer;
+            let (rate, momentum) = (optimizer.rate(self.epoch), optimizer.momentum);
             descend(&mut self.network, &mut self.velocity, &gradient, rate, momentum);
             self.running.add(&metrics);
         }
@@ -174,11 +175,6 @@ impl Trainer {
             self.order.clear();
         }
         Ok(())
-    }
-
-    fn optimizer_step(&self) -> OptimizerStep {
-        let optimizer = self.spec.optimizer;
-        OptimizerStep { rate: optimizer.rate(self.epoch), momentum: optimizer.momentum }
     }
 
     fn samples_of_step(&mut self) -> Vec<usize> {
@@ -209,7 +205,7 @@ impl Trainer {
         &mut self,
         first: &mut F,
         samples: &[usize],
-    ) -> Result<Option<(Vec<Parameters>, Metrics)>, TrainError<F::Error>> {
+    ) -> Result<Option<Update>, TrainError<F::Error>> {
         let Self { spec, network, tape, seed, .. } = self;
         let (epoch, number) = (self.epoch, self.step);
         let diverged = || TrainError::Diverged { epoch, step: number };
@@ -256,13 +252,15 @@ impl Trainer {
         if !gradient.iter().flat_map(Parameters::values).all(|value| value.is_finite()) {
             return Err(diverged());
         }
-        Ok(Some((gradient, metrics)))
+        Ok(Some(Update { gradient, metrics }))
     }
 }
 
-struct OptimizerStep {
-    rate: f64,
-    momentum: f64,
+/// What one batch brings.
+struct Update {
+    /// Mean over the samples, noise included.
+    gradient: Gradient,
+    metrics: Metrics,
 }
 
 /// Bound of the Euclidean norm of all vectors together that the first layer multiplies of a sample.
