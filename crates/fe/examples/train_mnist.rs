@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         NetworkSpec { input: train.inputs().shape(), ..NetworkSpec::dense(784, &[32, 10], LayerSpec::Relu) }
     };
-    let (batch, rate) = if is_lenet { (1.0, 1e-3) } else { (256.0, 0.1) };
+    let (batch, rate, decay) = if is_lenet { (1.0, 1e-3, 1.0) } else { (256.0, 0.2, 0.2) };
     let size = arguments.number("batch", batch)? as usize;
     let noise = arguments.number("noise", 0.0)?;
     let clip = arguments.number("clip", 1.0)?;
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         loss: Loss::SoftmaxCrossEntropy,
         optimizer: OptimizerSpec {
             learning_rate: arguments.number("rate", rate)?,
-            decay: arguments.number("decay", 1.0)?,
+            decay: arguments.number("decay", decay)?,
             momentum: arguments.number("momentum", if is_lenet { 0.0 } else { 0.9 })?,
         },
         batches: if arguments.number("poisson", 0.0)? > 0.0 {
