@@ -4,8 +4,8 @@
 //!
 //! `FOLDER` holds the four IDX files, gzipped. Names: `network` (`dense` or `lenet5`), `first` (`fixed`, as encrypted
 //! training computes, or `float`), `samples`, `epochs`, `batch`, `rate`, `decay`, `momentum`, `weight_bits`, `delta_bits`,
-//! `target_bits`, `rounding` (`nearest` or `stochastic`), `seed`, `clip` and `noise` (differential privacy), `poisson=1`,
-//! `onnx` (a file for the trained network).
+//! `target_bits`, `rounding` (`nearest` or `stochastic`), `seed`, `clip`, `noise` and `norm` (differential privacy; bound of
+//! a sample's norm), `poisson=1`, `onnx` (a file for the trained network).
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -37,6 +37,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Whoever encrypts shuffles first: what is in a batch stays in it.
     let train = train.shuffled(&seed);
     let train = if samples < train.len() { train.split_at(samples)?.0 } else { train };
+    let norm = arguments.number("norm", 0.0)?;
+    let train = if norm > 0.0 {
+        Dataset::new(train.inputs().clone().with_norm_bound(norm)?, train.targets().clone())?
+    } else {
+        train
+    };
     println!("{} samples read in {:.1} s", train.len(), start.elapsed().as_secs_f64());
 
     let is_lenet = arguments.text("network", "dense") == "lenet5";
