@@ -3,6 +3,9 @@
 //! An authority derives a master key for every label ([`label`]), clients encrypt vectors, the authority hands out keys
 //! for functionals, and a server opens exactly their values. The schemes stand behind one trait, [`InnerProduct`];
 //! [`Scheme`] says what each rests on. Keys are linear in the master key: see the trait for what this means.
+//!
+//! [`learn`] is what a server that trains on such values does in the clear: networks, fixed point, the trainer, differential
+//! privacy, models from counts, federated averages, export.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +26,8 @@ mod pad;
 mod rlwe;
 pub mod wire;
 mod words;
+
+pub mod learn;
 
 pub use bounds::{Bounds, MAX_DIMENSION, MAX_RESULT, MAX_VALUE, ParamsId};
 pub use ddh::{Ddh, DdhCiphertext, DdhFunctionKeys, DdhMasterKey, DdhPublicKey};

@@ -46,11 +46,13 @@ pub enum Kind {
     FunctionalCiphertext = 21,
     /// Operations on functionally encrypted values, for which keys are asked.
     OperandRequest = 22,
+    /// A training run as it stands after some step.
+    Checkpoint = 32,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::SecretKey,
         Self::PublicKey,
         Self::EvaluationKeys,
@@ -68,6 +70,7 @@ impl Kind {
         Self::FunctionKeys,
         Self::FunctionalCiphertext,
         Self::OperandRequest,
+        Self::Checkpoint,
     ];
 }
 
@@ -91,6 +94,7 @@ impl fmt::Display for Kind {
             Self::FunctionKeys => "set of function keys",
             Self::FunctionalCiphertext => "functionally encrypted batch",
             Self::OperandRequest => "request for operations",
+            Self::Checkpoint => "training checkpoint",
         })
     }
 }

@@ -2,6 +2,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
+use nightloom_fe::learn::Trainer;
 use nightloom_he::wire::newest_version;
 use nightloom_he::{CkksParams, ParamsId};
 use nightloom_program::ProgramId;
@@ -32,6 +33,10 @@ impl Inspect {
             return Err(DecodeError::UnknownVersion { kind, found, newest: newest_version(header.kind) }).at(path);
         }
         check_length(path, &header, source.get_ref())?;
+        // The one kind without parameters of a scheme.
+        if header.kind == Kind::Checkpoint {
+            return self.checkpoint();
+        }
         let mut reader = Reader::new(&mut source, header.length);
         if header.kind == Kind::MasterSeed {
             // Serves any parameters, and names none.
@@ -74,8 +79,28 @@ impl Inspect {
             }
             Kind::Functionals | Kind::OperandRequest => show("asks an authority for keys"),
             Kind::FunctionKeys => show("opens the functionals that it was issued for, and all combinations of them"),
-            Kind::Ciphertext | Kind::FunctionalCiphertext | Kind::MasterSeed => Ok(()),
+            Kind::Ciphertext | Kind::FunctionalCiphertext | Kind::MasterSeed | Kind::Checkpoint => Ok(()),
         }
+    }
+
+    fn checkpoint(&self) -> Result<(), CliError> {
+        let trainer = Trainer::read(open(&self.file, Kind::Checkpoint)?).at(&self.file)?;
+        let spec = trainer.spec();
+        let layers: Vec<String> = spec.network.layers.iter().map(ToString::to_string).collect();
+        let parameters = counted(trainer.network().architecture().parameters() as u64, "parameter", "parameters");
+        show(format_args!("samples of shape {}, {}: {parameters}", spec.network.input, layers.join(", ")))?;
+        let progress = trainer.progress();
+        show(format_args!(
+            "{} of {} epochs done, {} of {} steps of the next",
+            progress.epoch, progress.epochs, progress.step, progress.steps
+        ))?;
+        for (epoch, metrics) in progress.history.iter().enumerate() {
+            show(format_args!("epoch {}: running accuracy {:.2} %", epoch + 1, 100.0 * metrics.accuracy()))?;
+        }
+        if spec.privacy.is_some() {
+            show("holds the seed of its noise: keep it secret")?;
+        }
+        Ok(())
     }
 
     fn program(&self) -> Result<(), CliError> {

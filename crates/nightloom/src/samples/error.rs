@@ -224,6 +224,43 @@ pub enum SamplesProblem {
         /// The limit in bytes.
         limit: u64,
     },
+    /// Text that is no table: a broken quotation, rows of different lengths, bytes that are not UTF-8.
+    #[error("table: {problem}")]
+    Table {
+        /// The parser's complaint, with the line.
+        problem: String,
+    },
+    /// A table of text that is longer than is ever read.
+    #[error("more than {limit} bytes of text, the limit for tables")]
+    TableTooLong {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A table of more rows than are ever read.
+    #[error("more than {limit} rows")]
+    TooManyRows {
+        /// The limit.
+        limit: usize,
+    },
+    /// A table without rows, or one whose rows all lack a value.
+    #[error("holds no complete row")]
+    NoRows,
+    /// A cell of a table without a value.
+    #[error("row {row} has no value in column {column}")]
+    MissingValue {
+        /// The row, from 1, without the heading.
+        row: usize,
+        /// The column: its heading, or its number from 1.
+        column: String,
+    },
+    /// A column that the table does not have.
+    #[error("has no column {wanted:?}, only {}", List(found))]
+    NoSuchColumn {
+        /// The heading or number asked for.
+        wanted: String,
+        /// The columns there are.
+        found: Vec<String>,
+    },
     /// A label file without labels.
     #[error("holds no labels")]
     NoLabels,

@@ -1,4 +1,4 @@
-//! Samples and labels from the files people already have: NumPy, IDX and PNG.
+//! Samples, labels and tables from the files people already have: NumPy, IDX, PNG and CSV.
 //!
 //! The format is found from the first bytes of a file, never from its name. Whatever the bytes say, memory is
 //! reserved only for values that are present, up to [`MAX_BYTES`].
@@ -13,6 +13,7 @@ mod npy;
 mod npz;
 mod picture;
 mod shape;
+mod table;
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
@@ -25,6 +26,7 @@ pub use features::{Chunk, Chunks, Features, Scaling};
 pub use labels::read_labels;
 pub use npy::NpyFault;
 pub use shape::{MAX_AXES, Shape};
+pub use table::{Column, Missing, Table, decode_table, read_table};
 
 /// The most memory that the values of one input may take, in bytes: 4 GiB.
 pub const MAX_BYTES: u64 = 4 << 30;

@@ -6,6 +6,7 @@ mod interrupted;
 mod streams;
 
 use std::fs::File;
+use std::path::Path;
 use std::process::Command;
 
 use folder::{Folder, IMAGES, text};
@@ -58,7 +59,11 @@ fn every_step_works_on_files_and_kernels_agree_bit_for_bit() {
         assert!(public.iter().zip(secret).all(|(public, secret)| (public - secret).abs() < 64.0 * bound));
     }
 
+    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/wire/v1/checkpoint/private.bin");
+    std::fs::copy(checkpoint, folder.path("run.checkpoint")).unwrap();
     for (file, kind) in [
+        ("run.checkpoint", "1 of 3 epochs done, 2 of 3 steps of the next"),
+        ("run.checkpoint", "holds the seed of its noise"),
         ("e2dm.server", "server program"),
         ("e2dm.client", "client specification"),
         ("request", "40 samples in 1 batch of 784 ciphertexts"),
