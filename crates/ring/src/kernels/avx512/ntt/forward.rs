@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::super::{LANES, Prime, Vector, partial, prime, product};
 use super::fold::fold;
-use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, Pair, Roots, Row, RowPairs, pipeline, pipeline_4};
+use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, Pair, Roots, Row, RowPairs, pipeline, pipeline_5};
 use crate::{NttTable, Ring};
 
 /// Largest bound that may enter a pass which reduces: one level later it is at most 8.
@@ -287,7 +287,7 @@ impl<'a> Forward<'a> {
         let (low, high) = (_mm512_setr_epi64(0, 8, 1, 9, 4, 12, 5, 13), _mm512_setr_epi64(2, 10, 3, 11, 6, 14, 7, 15));
         // SAFETY: there are 16 coefficients for each node.
         unsafe {
-            pipeline_4(
+            pipeline_5(
                 nodes.len(),
                 |i| {
                     // Bit 3; lanes 2, 1, 0.
@@ -309,7 +309,10 @@ impl<'a> Forward<'a> {
                     // Bit 0; lanes 2, 3, 1. |x| <= 6.4 before the third level, so |x| <= 8, and what this one makes is at
                     // most 2.5: one reduction is canonical.
                     let roots = self.roots.of_great_grandchildren(nodes.start + i);
-                    let [x, y] = self.butterfly(partial(c, x), y, roots).map(|x| partial(c, x));
+                    self.butterfly(partial(c, x), y, roots)
+                },
+                |i, [x, y]| {
+                    let (x, y) = (partial(c, x), partial(c, y));
                     data.store(16 * i, _mm512_permutex2var_pd(x, low, y));
                     data.store(16 * i + LANES, _mm512_permutex2var_pd(x, high, y));
                 },

@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::super::{LANES, Prime, Vector, partial, prime, product};
 use super::fold::unfold;
-use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, Pair, Roots, Row, RowPairs, pipeline, pipeline_4};
+use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, Pair, Roots, Row, RowPairs, pipeline, pipeline_5};
 use crate::{NttTable, Ring};
 
 #[target_feature(enable = "avx512f")]
@@ -204,11 +204,13 @@ impl Inverse<'_> {
         let (even, odd) = (_mm512_setr_epi64(0, 2, 8, 10, 4, 6, 12, 14), _mm512_setr_epi64(1, 3, 9, 11, 5, 7, 13, 15));
         // SAFETY: there are 16 values for each node.
         unsafe {
-            pipeline_4(
+            pipeline_5(
                 nodes.len(),
                 |i| {
                     let (x, y) = (data.load(16 * i), data.load(16 * i + LANES));
-                    let (x, y) = (_mm512_permutex2var_pd(x, even, y), _mm512_permutex2var_pd(x, odd, y));
+                    [_mm512_permutex2var_pd(x, even, y), _mm512_permutex2var_pd(x, odd, y)]
+                },
+                |i, [x, y]| {
                     // Bit 0; lanes 2, 3, 1.
                     let [x, y] = self.butterfly(x, y, self.roots.of_great_grandchildren(nodes.start + i));
                     [_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y)]

@@ -126,24 +126,26 @@ fn pipeline<T>(count: usize, first: impl Fn(usize) -> T, second: impl Fn(usize, 
 /// The two vectors of a leaf, or two that hold its values in another order.
 type Pair = [Vector; 2];
 
-/// Runs four parts one after another for every `i` below `count`, which is even and at least 6: each part for two `i` at a
+/// Runs five parts one after another for every `i` below `count`, which is even and at least 8: each part for two `i` at a
 /// time, one step behind the part before.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn pipeline_4(
+fn pipeline_5(
     count: usize,
     first: impl Fn(usize) -> Pair,
     second: impl Fn(usize, Pair) -> Pair,
     third: impl Fn(usize, Pair) -> Pair,
-    fourth: impl Fn(usize, Pair),
+    fourth: impl Fn(usize, Pair) -> Pair,
+    fifth: impl Fn(usize, Pair),
 ) {
-    debug_assert!(count >= 6 && count.is_multiple_of(2));
+    debug_assert!(count >= 8 && count.is_multiple_of(2));
     let first = |i| [first(i), first(i + 1)];
     let second = |i, [x, y]: [Pair; 2]| [second(i, x), second(i + 1, y)];
     let third = |i, [x, y]: [Pair; 2]| [third(i, x), third(i + 1, y)];
-    let fourth = |i, [x, y]: [Pair; 2]| {
-        fourth(i, x);
-        fourth(i + 1, y);
+    let fourth = |i, [x, y]: [Pair; 2]| [fourth(i, x), fourth(i + 1, y)];
+    let fifth = |i, [x, y]: [Pair; 2]| {
+        fifth(i, x);
+        fifth(i + 1, y);
     };
     let mut a = first(0);
     let mut b = second(0, a);
@@ -151,18 +153,27 @@ fn pipeline_4(
     let mut c = third(0, b);
     b = second(2, a);
     a = first(4);
-    for i in (6..count).step_by(2) {
-        fourth(i - 6, c);
+    let mut d = fourth(0, c);
+    c = third(2, b);
+    b = second(4, a);
+    a = first(6);
+    for i in (8..count).step_by(2) {
+        fifth(i - 8, d);
+        d = fourth(i - 6, c);
         c = third(i - 4, b);
         b = second(i - 2, a);
         a = first(i);
     }
-    fourth(count - 6, c);
+    fifth(count - 8, d);
+    d = fourth(count - 6, c);
     c = third(count - 4, b);
     b = second(count - 2, a);
-    fourth(count - 4, c);
+    fifth(count - 6, d);
+    d = fourth(count - 4, c);
     c = third(count - 2, b);
-    fourth(count - 2, c);
+    fifth(count - 4, d);
+    d = fourth(count - 2, c);
+    fifth(count - 2, d);
 }
 
 /// The roots by node, of which 1 and up are used.
