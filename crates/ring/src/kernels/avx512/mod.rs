@@ -12,13 +12,14 @@ use core::arch::x86_64::{
 };
 use std::sync::OnceLock;
 
+mod matrix;
 mod ntt;
 
 use super::{Kernel, avx2::Avx2, combine_then_transform, repeat_log};
-use crate::linear::MatrixScratch;
+use crate::linear::{MatrixScratch, Tiles};
 use crate::{Automorphism, IntegerMatrix, Modulus, NttTable};
 
-/// Proof that the processor has AVX-512 F, and AVX2 and FMA beside it: only [`Avx512::detect`] makes one.
+/// Proof that the processor has AVX-512 F, BW and VNNI, and AVX2 and FMA beside them: only [`Avx512::detect`] makes one.
 #[derive(Debug)]
 pub(super) struct Avx512 {
     /// Computes what gains nothing from wider vectors.
@@ -29,16 +30,22 @@ impl Avx512 {
     /// The kernel, if this processor can run it.
     pub(super) fn detect() -> Option<&'static Self> {
         static KERNEL: OnceLock<Option<Avx512>> = OnceLock::new();
-        let detected = || Some(Avx512 { avx2: Avx2::detect()? }).filter(|_| is_x86_feature_detected!("avx512f"));
+        let detected = || {
+            let avx2 = Avx2::detect()?;
+            let features = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vnni");
+            features.then_some(Avx512 { avx2 })
+        };
         KERNEL.get_or_init(detected).as_ref()
     }
 }
 
-/// Runs a function that needs AVX-512 F.
+/// Runs a function that needs AVX-512 F, BW or VNNI.
 macro_rules! with_avx512 {
     ($self:ident, $call:expr) => {{
         let Avx512 { .. } = $self;
-        // SAFETY: an `Avx512` exists only if detection found AVX-512 F.
+        // SAFETY: an `Avx512` exists only if detection found AVX-512 F, BW and VNNI.
         unsafe { $call }
     }};
 }
@@ -145,7 +152,13 @@ impl Kernel for Avx512 {
         width: usize,
         scratch: &mut MatrixScratch,
     ) {
-        self.avx2.matrix(q, matrix, input, output, width, scratch);
+        let Tiles::Narrow(panels) = matrix.tiles() else {
+            return self.avx2.matrix(q, matrix, input, output, width, scratch);
+        };
+        assert_eq!(input.len(), matrix.columns() * width);
+        assert_eq!(output.len(), matrix.rows() * width);
+        assert!(width.is_multiple_of(4));
+        with_avx512!(self, matrix::multiply(q, matrix, panels, input, output, width, scratch));
     }
     fn invert_cumulative(&self, bounds: &[i64], words: &[u64], out: &mut [f64]) {
         self.avx2.invert_cumulative(bounds, words, out);
