@@ -3,34 +3,41 @@
 use core::arch::x86_64::{_mm512_add_pd, _mm512_permutexvar_pd, _mm512_set1_pd, _mm512_setr_epi64, _mm512_sub_pd};
 
 use super::super::{LANES, Vector, canonical, load, partial, prime, product, store};
-use super::{Data, Row};
+use super::{Data, Row, pipeline};
 use crate::NttTable;
 
 /// Four vectors of coefficients that the fold and the first level mix: those at `j`, `N/2 - j`, `N/2 + j` and `N - j`
 /// for eight `j`.
 type Quad = Row;
 
-/// Applies `step` to the coefficients `j`, `N/2 - j`, `N/2 + j` and `N - j` for every `j` in `1..=N/4`, and for `j = 0`
+/// Applies `first` and then `second` to the coefficients `j`, `N/2 - j`, `N/2 + j` and `N - j` for every `j` in `1..=N/4`, and for `j = 0`
 /// with zero for the coefficient `N` that does not exist. Of two results for one coefficient the later in this list counts
 /// (they are equal, except those of `N/2` for `j = 0`). `read` hands out eight coefficients at a position, results go to
 /// the `n` places of `out`; `read` may read them, because a coefficient is read before its place is written.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn map_quads(out: Data, n: usize, read: impl Fn(usize) -> Vector, step: impl Fn(Quad) -> Quad) {
-    let edges = |first: usize, count: usize| {
+unsafe fn map_quads(
+    out: Data,
+    n: usize,
+    read: impl Fn(usize) -> Vector,
+    first: impl Fn(Quad) -> Quad,
+    second: impl Fn(Quad) -> Quad,
+) {
+    let edges = |start: usize, count: usize| {
         let places = |j: usize| [j, n / 2 - j, n / 2 + j, n - j];
         let mut lanes = [[0.0; LANES]; 4];
         for lane in 0..count {
-            for (row, place) in lanes.iter_mut().zip(places(first + lane)) {
+            for (row, place) in lanes.iter_mut().zip(places(start + lane)) {
                 row[lane] = if place < n { self::lanes(read(place / LANES * LANES))[place % LANES] } else { 0.0 };
             }
         }
-        let result = step([load(&lanes[0], 0), load(&lanes[1], 0), load(&lanes[2], 0), load(&lanes[3], 0)]);
+        let quad = [load(&lanes[0], 0), load(&lanes[1], 0), load(&lanes[2], 0), load(&lanes[3], 0)];
+        let result = second(first(quad));
         for (row, vector) in lanes.iter_mut().zip(result) {
             store(row, 0, vector);
         }
         for lane in 0..count {
-            for (row, place) in lanes.iter().zip(places(first + lane)) {
+            for (row, place) in lanes.iter().zip(places(start + lane)) {
                 if place < n {
                     // SAFETY: there are `n` places.
                     unsafe { *out.0.add(place) = row[lane] };
@@ -40,18 +47,27 @@ unsafe fn map_quads(out: Data, n: usize, read: impl Fn(usize) -> Vector, step: i
     };
     edges(0, LANES);
     edges(n / 4, 1);
-    for j in (LANES..n / 4).step_by(LANES) {
-        let places = [j, n / 2 - j - 7, n / 2 + j, n - j - 7];
-        let [y0, y1, y2, y3] =
-            step([read(places[0]), reverse(read(places[1])), read(places[2]), reverse(read(places[3]))]);
-        // SAFETY: the last place is below `n - LANES`.
-        unsafe {
-            out.store(places[0], y0);
-            out.store(places[1], reverse(y1));
-            out.store(places[2], y2);
-            out.store(places[3], reverse(y3));
-        }
-    }
+    let places = |i: usize| {
+        let j = LANES * (i + 1);
+        [j, n / 2 - j - (LANES - 1), n / 2 + j, n - j - (LANES - 1)]
+    };
+    pipeline(
+        n / 4 / LANES - 1,
+        |i| {
+            let [a, b, c, d] = places(i);
+            first([read(a), reverse(read(b)), read(c), reverse(read(d))])
+        },
+        |i, quad| {
+            let ([a, b, c, d], [w, x, y, z]) = (places(i), second(quad));
+            // SAFETY: the last place is below `n - LANES`.
+            unsafe {
+                out.store(a, w);
+                out.store(b, reverse(x));
+                out.store(c, y);
+                out.store(d, reverse(z));
+            }
+        },
+    );
 }
 
 /// The fold of the conjugate-invariant ring and the first level, of coefficients of at most `B` that `read` hands out. The
@@ -67,13 +83,20 @@ pub(super) unsafe fn fold(table: &NttTable, out: Data, read: impl Fn(usize) -> V
     let (i, w) = (_mm512_set1_pd(table.fold()), _mm512_set1_pd(table.fold_root()));
     // SAFETY: the caller provides as many places as the table's degree.
     unsafe {
-        map_quads(out, table.degree(), read, |[x, half_less, half_more, last]| {
-            let (near, far) = (product(c, last, i), product(c, half_more, i));
-            let y = product(c, _mm512_add_pd(half_less, far), w);
-            let z = product(c, _mm512_add_pd(x, near), w);
-            let (b, b_half) = (_mm512_sub_pd(x, near), _mm512_sub_pd(half_less, far));
-            [_mm512_add_pd(b, y), _mm512_add_pd(b_half, z), _mm512_sub_pd(b, y), _mm512_sub_pd(b_half, z)]
-        });
+        map_quads(
+            out,
+            table.degree(),
+            read,
+            |[x, half_less, half_more, last]| {
+                let (near, far) = (product(c, last, i), product(c, half_more, i));
+                let (b, b_half) = (_mm512_sub_pd(x, near), _mm512_sub_pd(half_less, far));
+                [b, b_half, _mm512_add_pd(half_less, far), _mm512_add_pd(x, near)]
+            },
+            |[b, b_half, y, z]| {
+                let (y, z) = (product(c, y, w), product(c, z, w));
+                [_mm512_add_pd(b, y), _mm512_add_pd(b_half, z), _mm512_sub_pd(b, y), _mm512_sub_pd(b_half, z)]
+            },
+        );
     }
 }
 
@@ -103,8 +126,11 @@ pub(super) fn unfold(table: &NttTable, a: &mut [f64], scales: [f64; 2]) {
             |[x, half_less, half_more, last]| {
                 let y = product(c, _mm512_sub_pd(x, half_more), w);
                 let z = product(c, _mm512_sub_pd(half_less, last), w);
-                let (a_j, a_last) = split(_mm512_add_pd(x, half_more), z);
-                let (a_half_less, a_half_more) = split(_mm512_add_pd(half_less, last), y);
+                [_mm512_add_pd(x, half_more), _mm512_add_pd(half_less, last), y, z]
+            },
+            |[near_sum, far_sum, y, z]| {
+                let (a_j, a_last) = split(near_sum, z);
+                let (a_half_less, a_half_more) = split(far_sum, y);
                 [a_j, a_half_less, a_half_more, a_last]
             },
         );
