@@ -46,10 +46,11 @@ class RustSide:
     label: str
     manifest: Path
     package: str
+    features: tuple[str, ...] = ()
     once: bool = False
 
     def command(self) -> list[str]:
-        return [str(install.rust_binary(self.manifest, self.package))]
+        return [str(install.rust_binary(self.manifest, self.package, self.features))]
 
 
 Side = PythonSide | RustSide
@@ -72,8 +73,17 @@ class Suite:
         return report.network_rows(self.network, rounds) if self.network else report.primitive_rows(rounds)
 
 
+TFHE_NTT = PEERS / "ntt" / "Cargo.toml"
+
 SUITES = {
-    "ntt": Suite("ring", 7, (RustSide("tfhe-ntt", PEERS / "ntt" / "Cargo.toml", "peer-ntt"),)),
+    "ntt": Suite(
+        "ring",
+        7,
+        (
+            RustSide("tfhe-ntt, AVX2", TFHE_NTT, "peer-ntt"),
+            RustSide("tfhe-ntt, AVX-512", TFHE_NTT, "peer-ntt", ("avx512",)),
+        ),
+    ),
     "ckks": Suite(
         "ckks",
         3,
