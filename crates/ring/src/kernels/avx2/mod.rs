@@ -465,15 +465,28 @@ fn combine(q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]) {
 
 #[target_feature(enable = "avx2,fma")]
 fn round_sum(out: &mut [f64], terms: &[(&[f64], f64)]) {
-    out.fill(0.0);
-    for (place, (a, r)) in terms.iter().enumerate() {
-        let r = _mm256_set1_pd(*r);
-        if place + 1 < terms.len() {
-            map(out, [a], |sum, [a]| _mm256_add_pd(sum, _mm256_mul_pd(a, r)));
-        } else {
-            map(out, [a], |sum, [a]| rint(_mm256_add_pd(sum, _mm256_mul_pd(a, r))));
+    assert!(terms.iter().all(|(a, _)| a.len() == out.len()), "slices of different lengths");
+    let whole = out.len() / (4 * 4) * (4 * 4);
+    for (block, out) in out[..whole].chunks_exact_mut(4 * 4).enumerate() {
+        let mut sums = [_mm256_setzero_pd(); 4];
+        for (a, r) in terms {
+            let r = _mm256_set1_pd(*r);
+            for (column, sum) in sums.iter_mut().enumerate() {
+                let a = load(a, 4 * 4 * block + 4 * column);
+                *sum = _mm256_add_pd(*sum, _mm256_mul_pd(a, r));
+            }
+        }
+        for (column, sum) in sums.into_iter().enumerate() {
+            store(out, 4 * column, rint(sum));
         }
     }
+    let rest = &mut out[whole..];
+    rest.fill(0.0);
+    for (a, r) in terms {
+        let r = _mm256_set1_pd(*r);
+        map(rest, [&a[whole..]], |sum, [a]| _mm256_add_pd(sum, _mm256_mul_pd(a, r)));
+    }
+    map(rest, [], |sum, []| rint(sum));
 }
 
 #[target_feature(enable = "avx2,fma")]

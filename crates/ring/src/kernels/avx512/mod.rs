@@ -461,15 +461,28 @@ fn combine(q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]) {
 
 #[target_feature(enable = "avx512f")]
 fn round_sum(out: &mut [f64], terms: &[(&[f64], f64)]) {
-    out.fill(0.0);
-    for (place, (a, r)) in terms.iter().enumerate() {
-        let r = _mm512_set1_pd(*r);
-        if place + 1 < terms.len() {
-            map(out, [a], |sum, [a]| _mm512_add_pd(sum, _mm512_mul_pd(a, r)));
-        } else {
-            map(out, [a], |sum, [a]| rint(_mm512_add_pd(sum, _mm512_mul_pd(a, r))));
+    assert!(terms.iter().all(|(a, _)| a.len() == out.len()), "slices of different lengths");
+    let whole = out.len() / (4 * LANES) * (4 * LANES);
+    for (block, out) in out[..whole].chunks_exact_mut(4 * LANES).enumerate() {
+        let mut sums = [_mm512_setzero_pd(); 4];
+        for (a, r) in terms {
+            let r = _mm512_set1_pd(*r);
+            for (column, sum) in sums.iter_mut().enumerate() {
+                let a = load(a, 4 * LANES * block + LANES * column);
+                *sum = _mm512_add_pd(*sum, _mm512_mul_pd(a, r));
+            }
+        }
+        for (column, sum) in sums.into_iter().enumerate() {
+            store(out, LANES * column, rint(sum));
         }
     }
+    let rest = &mut out[whole..];
+    rest.fill(0.0);
+    for (a, r) in terms {
+        let r = _mm512_set1_pd(*r);
+        map(rest, [&a[whole..]], |sum, [a]| _mm512_add_pd(sum, _mm512_mul_pd(a, r)));
+    }
+    map(rest, [], |sum, []| rint(sum));
 }
 
 #[target_feature(enable = "avx512f")]
