@@ -162,3 +162,20 @@ pub fn by_name(name: &str) -> Result<&'static dyn Kernel, RingError> {
         available: kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", "),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_found_by_their_names_slowest_first() {
+        let kernels = available();
+        let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name()).collect();
+        assert!(["portable", "avx2", "avx512"].starts_with(&names), "{names:?}");
+        assert_eq!(fastest().name(), names[names.len() - 1]);
+        for name in names {
+            assert_eq!(by_name(name).unwrap().name(), name);
+        }
+        assert!(matches!(by_name("abacus"), Err(RingError::UnknownKernel { found, .. }) if found == "abacus"));
+    }
+}
