@@ -196,7 +196,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of Markdown tables")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="also write FILE.md, and FILE.json beside it")
-    parser.add_argument("--nightloom", type=Path, metavar="BINARY", help="use this executable instead of building one")
+    parser.add_argument(
+        "--nightloom",
+        type=lambda text: Path(text).resolve(),
+        metavar="BINARY",
+        help="use this executable instead of building one",
+    )
     return parser
 
 

@@ -212,6 +212,15 @@ fn partial(c: Prime, a: Vector) -> Vector {
     _mm256_fnmadd_pd(rint(_mm256_mul_pd(a, c.reciprocal)), c.p, a)
 }
 
+/// The canonical residue of any `|a| <= 4`: the quotient is rounded once, by an addition beyond which doubles are integers.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn nearest(c: Prime, a: Vector) -> Vector {
+    let origin = _mm256_set1_pd(1.5 * (1u64 << 52) as f64);
+    let quotient = _mm256_sub_pd(_mm256_fmadd_pd(a, c.reciprocal, origin), origin);
+    _mm256_fnmadd_pd(quotient, c.p, a)
+}
+
 /// The canonical residue of any `|a| <= 2^53`, also for small primes: the first step leaves at most `p/2 + 2`, or 1.17.
 #[inline]
 #[target_feature(enable = "avx2,fma")]

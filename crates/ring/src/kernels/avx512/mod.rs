@@ -103,19 +103,19 @@ impl Kernel for Avx512 {
         with_avx512!(self, reduce(q, out, a));
     }
     fn ntt_forward(&self, table: &NttTable, a: &mut [f64]) {
-        if table.degree() < MIN_DEGREE {
+        if table.degree() < ntt::MIN_DEGREE {
             return self.avx2.ntt_forward(table, a);
         }
         with_avx512!(self, ntt::ntt_forward(table, a));
     }
     fn ntt_inverse(&self, table: &NttTable, a: &mut [f64]) {
-        if table.degree() < MIN_DEGREE {
+        if table.degree() < ntt::MIN_DEGREE {
             return self.avx2.ntt_inverse(table, a);
         }
         with_avx512!(self, ntt::ntt_inverse(table, a));
     }
     fn ntt_inverse_scaled(&self, table: &NttTable, a: &mut [f64], w: f64) {
-        if table.degree() < MIN_DEGREE {
+        if table.degree() < ntt::MIN_DEGREE {
             return self.avx2.ntt_inverse_scaled(table, a, w);
         }
         with_avx512!(self, ntt::ntt_inverse_scaled(table, a, w));
@@ -165,9 +165,6 @@ impl Kernel for Avx512 {
     }
 }
 
-/// Transforms of smaller degree are left to the AVX2 kernel.
-const MIN_DEGREE: usize = 512;
-
 type Vector = __m512d;
 const LANES: usize = 8;
 
@@ -207,6 +204,15 @@ fn product(c: Prime, a: Vector, b: Vector) -> Vector {
 #[target_feature(enable = "avx512f")]
 fn partial(c: Prime, a: Vector) -> Vector {
     _mm512_fnmadd_pd(rint(_mm512_mul_pd(a, c.reciprocal)), c.p, a)
+}
+
+/// The canonical residue of any `|a| <= 4`: the quotient is rounded once, by an addition beyond which doubles are integers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn nearest(c: Prime, a: Vector) -> Vector {
+    let origin = _mm512_set1_pd(1.5 * (1u64 << 52) as f64);
+    let quotient = _mm512_sub_pd(_mm512_fmadd_pd(a, c.reciprocal, origin), origin);
+    _mm512_fnmadd_pd(quotient, c.p, a)
 }
 
 /// The canonical residue of any `|a| <= 2^53`, also for small primes: the first step leaves at most `p/2 + 2`, or 1.17.

@@ -6,15 +6,15 @@ use core::arch::x86_64::{
 };
 use core::ops::Range;
 
-use super::super::{LANES, Prime, Vector, partial, prime, product};
+use super::super::{LANES, Prime, Vector, nearest, partial, prime, product};
 use super::fold::fold;
-use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, Pair, Roots, Row, RowPairs, pipeline, pipeline_5};
+use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, MIN_DEGREE, Pair, Roots, Row, RowPairs, pipeline, pipeline_5};
 use crate::{NttTable, Ring};
 
 /// Largest bound that may enter a pass which reduces: one level later it is at most 8.
 const MAX_BOUND: f64 = 6.31;
-/// Largest bound that may enter a leaf: three levels later it is at most 8.
-const MAX_LEAF_BOUND: f64 = 3.7;
+/// Largest bound that may enter a leaf: two levels later it is at most 8.
+const MAX_LEAF_BOUND: f64 = 4.89;
 
 /// The bound after a level without a reduction.
 fn grow(bound: f64) -> f64 {
@@ -28,7 +28,7 @@ fn grow_reduced(bound: f64) -> f64 {
 
 #[target_feature(enable = "avx512f")]
 pub(in super::super) fn ntt_forward(table: &NttTable, a: &mut [f64]) {
-    assert_eq!(a.len(), table.degree());
+    assert!(a.len() == table.degree() && a.len() >= MIN_DEGREE);
     let forward = Forward::new(table);
     let log = a.len().trailing_zeros();
     let data = Data(a.as_mut_ptr());
@@ -275,7 +275,7 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// The last four levels of the blocks of 16 coefficients that belong to `nodes`. `|x| <= 3.7` in, canonical out.
+    /// The last four levels of the blocks of 16 coefficients that belong to `nodes`. `|x| <= 4.89` in, canonical out.
     ///
     /// Bits of a position are 3 to 0. A level of one bit needs it to tell the two vectors apart; each comment says which bits
     /// number the lanes then, highest first.
@@ -301,18 +301,17 @@ impl<'a> Forward<'a> {
                     [_mm512_shuffle_f64x2::<0b10_00_10_00>(x, y), _mm512_shuffle_f64x2::<0b11_01_11_01>(x, y)]
                 },
                 |i, [x, y]| {
-                    // Bit 1; lanes 2, 3, 0.
-                    let [x, y] = self.butterfly(x, y, self.roots.of_grandchildren(nodes.start + i, grandchildren));
+                    // Bit 1; lanes 2, 3, 0. |x| <= 8, so that this level makes at most 2.5, and the next one at most 3.5.
+                    let roots = self.roots.of_grandchildren(nodes.start + i, grandchildren);
+                    let [x, y] = self.butterfly(partial(c, x), y, roots);
                     [_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y)]
                 },
                 |i, [x, y]| {
-                    // Bit 0; lanes 2, 3, 1. |x| <= 6.4 before the third level, so |x| <= 8, and what this one makes is at
-                    // most 2.5: one reduction is canonical.
-                    let roots = self.roots.of_great_grandchildren(nodes.start + i);
-                    self.butterfly(partial(c, x), y, roots)
+                    // Bit 0; lanes 2, 3, 1.
+                    self.butterfly(x, y, self.roots.of_great_grandchildren(nodes.start + i))
                 },
                 |i, [x, y]| {
-                    let (x, y) = (partial(c, x), partial(c, y));
+                    let (x, y) = (nearest(c, x), nearest(c, y));
                     data.store(16 * i, _mm512_permutex2var_pd(x, low, y));
                     data.store(16 * i + LANES, _mm512_permutex2var_pd(x, high, y));
                 },

@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::super::{LANES, Prime, Vector, partial, prime, product};
 use super::fold::unfold;
-use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, Pair, Roots, Row, RowPairs, pipeline, pipeline_5};
+use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, MIN_DEGREE, Pair, Roots, Row, RowPairs, pipeline, pipeline_5};
 use crate::{NttTable, Ring};
 
 #[target_feature(enable = "avx512f")]
@@ -26,7 +26,7 @@ pub(in super::super) fn ntt_inverse_scaled(table: &NttTable, a: &mut [f64], w: f
 /// The inverse transform with scales in place of the table's [`inverse_scales`](NttTable::inverse_scales).
 #[target_feature(enable = "avx512f")]
 fn inverse(table: &NttTable, a: &mut [f64], scales: [f64; 2]) {
-    assert_eq!(a.len(), table.degree());
+    assert!(a.len() == table.degree() && a.len() >= MIN_DEGREE);
     let inverse = Inverse { c: prime(table.modulus()), roots: Roots(table.inverse_roots()) };
     let (data, log) = (Data(a.as_mut_ptr()), a.len().trailing_zeros());
     // SAFETY: the root block is the whole slice, as long as the table's degree.

@@ -22,6 +22,10 @@ pub(super) use inverse::{ntt_inverse, ntt_inverse_scaled};
 
 use super::{LANES, Vector};
 
+/// Smallest degree: a quarter of it has eight leaves, as many as [`pipeline_5`] needs. Transforms below are left to the AVX2
+/// kernel.
+pub(super) const MIN_DEGREE: usize = 512;
+
 /// Blocks of this many coefficients (16 KiB) are transformed pass by pass; larger ones by recursion.
 const CACHED_LOG: u32 = 11;
 /// A leaf is 16 coefficients.
@@ -112,7 +116,6 @@ impl RowPairs {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn pipeline<T>(count: usize, first: impl Fn(usize) -> T, second: impl Fn(usize, T)) {
-    debug_assert!(count >= 2);
     let (mut rows, mut next) = (first(0), first(1));
     for i in 2..count {
         let last = first(i);
@@ -138,7 +141,6 @@ fn pipeline_5(
     fourth: impl Fn(usize, Pair) -> Pair,
     fifth: impl Fn(usize, Pair),
 ) {
-    debug_assert!(count >= 8 && count.is_multiple_of(2));
     let first = |i| [first(i), first(i + 1)];
     let second = |i, [x, y]: [Pair; 2]| [second(i, x), second(i + 1, y)];
     let third = |i, [x, y]: [Pair; 2]| [third(i, x), third(i + 1, y)];
