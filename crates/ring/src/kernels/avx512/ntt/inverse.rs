@@ -1,8 +1,8 @@
 //! Evaluations to coefficients.
 
 use core::arch::x86_64::{
-    _mm512_add_pd, _mm512_permutex2var_pd, _mm512_set1_pd, _mm512_setr_epi64, _mm512_shuffle_f64x2, _mm512_sub_pd,
-    _mm512_unpackhi_pd, _mm512_unpacklo_pd,
+    _mm512_add_pd, _mm512_castpd_si512, _mm512_castsi512_pd, _mm512_permutex2var_pd, _mm512_set1_pd, _mm512_setr_epi64,
+    _mm512_shuffle_f64x2, _mm512_sub_pd, _mm512_ternarylogic_epi64, _mm512_unpackhi_pd, _mm512_unpacklo_pd,
 };
 use core::ops::Range;
 
@@ -100,12 +100,23 @@ impl Inverse<'_> {
         [u0, u1, u2, u3]
     }
 
+    /// A prime nearer to zero: what is at most 2.5 becomes at most 1.5.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn closer(&self, x: Vector) -> Vector {
+        // The sign of x, the rest of p.
+        const SELECT: i32 = 0b1100_1010;
+        let [sign, x_bits, p] = [_mm512_set1_pd(-0.0), x, self.c.p].map(|x| _mm512_castpd_si512(x));
+        let step = _mm512_ternarylogic_epi64::<SELECT>(sign, x_bits, p);
+        _mm512_sub_pd(x, _mm512_castsi512_pd(step))
+    }
+
     /// The second of two levels from 2 on, and back to 2.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn second(&self, u: Row, w: Vector) -> Row {
         let ([y0, y2], [y1, y3]) = (self.butterfly(u[0], u[2], w), self.butterfly(u[1], u[3], w));
-        [partial(self.c, y0), partial(self.c, y1), y2, y3]
+        [partial(self.c, y0), self.closer(y1), y2, y3]
     }
 
     /// One level: `|x| <= 2` in and out.
