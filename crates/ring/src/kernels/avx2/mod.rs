@@ -522,3 +522,34 @@ fn permute(automorphism: &Automorphism, out: &mut [f64], a: &[f64]) {
         store(out, 0, _mm256_castps_pd(permuted));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prime::largest_primes;
+
+    /// Around every half-integer multiple of the prime up to 4, where quotients are hardest to round.
+    #[test]
+    fn one_reduction_is_canonical_up_to_four() {
+        #[target_feature(enable = "avx2,fma")]
+        fn one(q: Modulus, x: f64) -> [f64; 4] {
+            let mut lanes = [0.0; 4];
+            store(&mut lanes, 0, nearest(prime(q), _mm256_set1_pd(x)));
+            lanes
+        }
+        let Some(kernel) = Avx2::detect() else { return };
+        let largest = largest_primes(50, 2, 40, &[]).unwrap();
+        for p in [3, 5, 257, 12289].into_iter().chain(largest) {
+            let q = Modulus::new(p).unwrap();
+            for half in -8..=8 {
+                for step in -2..=2 {
+                    let x = (half * p as i64) / 2 + step;
+                    if x.unsigned_abs() <= 4 * p {
+                        let expected = q.center(q.reduce_i64(x));
+                        assert_eq!(with_avx2!(kernel, one(q, x as f64)), [expected; 4], "{x} modulo {p}");
+                    }
+                }
+            }
+        }
+    }
+}
