@@ -6,9 +6,10 @@ use core::arch::x86_64::{
 };
 use core::ops::Range;
 
-use super::super::{LANES, Prime, Vector, nearest, partial, prime, product};
+use super::super::{LANES, Prime, Vector, load, nearest, partial, prime, product};
 use super::fold::fold;
 use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, MIN_DEGREE, Pair, Roots, Row, RowPairs, pipeline, pipeline_5};
+use crate::ntt::WideLeafRoots;
 use crate::{NttTable, Ring};
 
 /// Largest bound that may enter a pass which reduces: one level later it is at most 8.
@@ -89,6 +90,7 @@ pub(in super::super) fn combine_forward<const K: usize>(
 struct Forward<'a> {
     c: Prime,
     roots: Roots<'a>,
+    leaves: &'a [WideLeafRoots],
 }
 
 /// Levels of the next pass over a block of `2^log`.
@@ -100,7 +102,7 @@ impl<'a> Forward<'a> {
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn new(table: &'a NttTable) -> Self {
-        Self { c: prime(table.modulus()), roots: Roots(table.roots()) }
+        Self { c: prime(table.modulus()), roots: Roots(table.roots()), leaves: table.wide_leaf_roots() }
     }
 
     /// Transforms coefficients that `read` hands out, at most `bound`, eight at a position below the degree, into `out`.
@@ -282,8 +284,8 @@ impl<'a> Forward<'a> {
     #[target_feature(enable = "avx512f")]
     unsafe fn leaves(&self, data: Data, nodes: Range<usize>) {
         let c = self.c;
-        let children = _mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1);
-        let grandchildren = _mm512_setr_epi64(0, 0, 2, 2, 1, 1, 3, 3);
+        // A table has as many leaves as its first node of size 16 says.
+        let leaves = &self.leaves[nodes.start - self.leaves.len()..nodes.end - self.leaves.len()];
         let (low, high) = (_mm512_setr_epi64(0, 8, 1, 9, 4, 12, 5, 13), _mm512_setr_epi64(2, 10, 3, 11, 6, 14, 7, 15));
         // SAFETY: there are 16 coefficients for each node.
         unsafe {
@@ -297,18 +299,17 @@ impl<'a> Forward<'a> {
                 },
                 |i, [x, y]| {
                     // Bit 2; lanes 3, 1, 0.
-                    let [x, y] = self.butterfly(x, y, self.roots.of_children(nodes.start + i, children));
+                    let [x, y] = self.butterfly(x, y, load(&leaves[i].eights, 0));
                     [_mm512_shuffle_f64x2::<0b10_00_10_00>(x, y), _mm512_shuffle_f64x2::<0b11_01_11_01>(x, y)]
                 },
                 |i, [x, y]| {
                     // Bit 1; lanes 2, 3, 0. |x| <= 8, so that this level makes at most 2.5, and the next one at most 3.5.
-                    let roots = self.roots.of_grandchildren(nodes.start + i, grandchildren);
-                    let [x, y] = self.butterfly(partial(c, x), y, roots);
+                    let [x, y] = self.butterfly(partial(c, x), y, load(&leaves[i].fours, 0));
                     [_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y)]
                 },
                 |i, [x, y]| {
                     // Bit 0; lanes 2, 3, 1.
-                    self.butterfly(x, y, self.roots.of_great_grandchildren(nodes.start + i))
+                    self.butterfly(x, y, load(&leaves[i].twos, 0))
                 },
                 |i, [x, y]| {
                     let (x, y) = (nearest(c, x), nearest(c, y));

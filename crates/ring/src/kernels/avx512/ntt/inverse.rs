@@ -6,9 +6,10 @@ use core::arch::x86_64::{
 };
 use core::ops::Range;
 
-use super::super::{LANES, Prime, Vector, partial, prime, product};
+use super::super::{LANES, Prime, Vector, load, partial, prime, product};
 use super::fold::unfold;
 use super::{CACHED_LOG, Data, LEAF_LOG, LONG_LOG, MIN_DEGREE, Pair, Roots, Row, RowPairs, pipeline, pipeline_5};
+use crate::ntt::WideLeafRoots;
 use crate::{NttTable, Ring};
 
 #[target_feature(enable = "avx512f")]
@@ -27,7 +28,11 @@ pub(in super::super) fn ntt_inverse_scaled(table: &NttTable, a: &mut [f64], w: f
 #[target_feature(enable = "avx512f")]
 fn inverse(table: &NttTable, a: &mut [f64], scales: [f64; 2]) {
     assert!(a.len() == table.degree() && a.len() >= MIN_DEGREE);
-    let inverse = Inverse { c: prime(table.modulus()), roots: Roots(table.inverse_roots()) };
+    let inverse = Inverse {
+        c: prime(table.modulus()),
+        roots: Roots(table.inverse_roots()),
+        leaves: table.inverse_wide_leaf_roots(),
+    };
     let (data, log) = (Data(a.as_mut_ptr()), a.len().trailing_zeros());
     // SAFETY: the root block is the whole slice, as long as the table's degree.
     unsafe {
@@ -49,6 +54,7 @@ fn inverse(table: &NttTable, a: &mut [f64], scales: [f64; 2]) {
 struct Inverse<'a> {
     c: Prime,
     roots: Roots<'a>,
+    leaves: &'a [WideLeafRoots],
 }
 
 impl Inverse<'_> {
@@ -210,8 +216,7 @@ impl Inverse<'_> {
     /// Comments say which bits of a position number the lanes, as in the forward transform.
     #[target_feature(enable = "avx512f")]
     unsafe fn leaves(&self, data: Data, nodes: Range<usize>) {
-        let children = _mm512_setr_epi64(0, 0, 1, 1, 0, 0, 1, 1);
-        let grandchildren = _mm512_setr_epi64(0, 0, 2, 2, 1, 1, 3, 3);
+        let leaves = &self.leaves[nodes.start - self.leaves.len()..nodes.end - self.leaves.len()];
         let (even, odd) = (_mm512_setr_epi64(0, 2, 8, 10, 4, 6, 12, 14), _mm512_setr_epi64(1, 3, 9, 11, 5, 7, 13, 15));
         // SAFETY: there are 16 values for each node.
         unsafe {
@@ -223,17 +228,17 @@ impl Inverse<'_> {
                 },
                 |i, [x, y]| {
                     // Bit 0; lanes 2, 3, 1.
-                    let [x, y] = self.butterfly(x, y, self.roots.of_great_grandchildren(nodes.start + i));
+                    let [x, y] = self.butterfly(x, y, load(&leaves[i].twos, 0));
                     [_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y)]
                 },
                 |i, [x, y]| {
                     // Bit 1; lanes 2, 3, 0.
-                    let [x, y] = self.butterfly(x, y, self.roots.of_grandchildren(nodes.start + i, grandchildren));
+                    let [x, y] = self.butterfly(x, y, load(&leaves[i].fours, 0));
                     [_mm512_shuffle_f64x2::<0b01_00_01_00>(x, y), _mm512_shuffle_f64x2::<0b11_10_11_10>(x, y)]
                 },
                 |i, [x, y]| {
                     // Bit 2; lanes 1, 3, 0.
-                    let [x, y] = self.butterfly(x, y, self.roots.of_children(nodes.start + i, children));
+                    let [x, y] = self.butterfly(x, y, load(&leaves[i].eights, 0));
                     [_mm512_shuffle_f64x2::<0b10_00_10_00>(x, y), _mm512_shuffle_f64x2::<0b11_01_11_01>(x, y)]
                 },
                 |i, [x, y]| {

@@ -12,10 +12,7 @@ mod fold;
 mod forward;
 mod inverse;
 
-use core::arch::x86_64::{
-    __m512i, _mm_loadu_pd, _mm256_loadu_pd, _mm512_castpd128_pd512, _mm512_castpd256_pd512, _mm512_loadu_pd,
-    _mm512_permutexvar_pd, _mm512_set1_pd, _mm512_shuffle_f64x2, _mm512_storeu_pd,
-};
+use core::arch::x86_64::{_mm512_loadu_pd, _mm512_set1_pd, _mm512_storeu_pd};
 
 pub(super) use forward::{MIN_FUSED, combine_forward, ntt_forward, reduce_forward};
 pub(super) use inverse::{ntt_inverse, ntt_inverse_scaled};
@@ -190,32 +187,5 @@ impl Roots<'_> {
         debug_assert!(node < self.0.len());
         // SAFETY: the caller gives a node of the tree.
         unsafe { _mm512_set1_pd(*self.0.as_ptr().add(node)) }
-    }
-
-    /// The roots of the two children of a node, in the order of `lanes`.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn of_children(self, node: usize, lanes: __m512i) -> Vector {
-        // SAFETY: the caller gives a node with children.
-        let roots = unsafe { _mm_loadu_pd(self.0.as_ptr().add(2 * node)) };
-        _mm512_permutexvar_pd(lanes, _mm512_castpd128_pd512(roots))
-    }
-
-    /// The roots of the four grandchildren of a node, in the order of `lanes`.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn of_grandchildren(self, node: usize, lanes: __m512i) -> Vector {
-        // SAFETY: the caller gives a node with grandchildren.
-        let roots = unsafe { _mm256_loadu_pd(self.0.as_ptr().add(4 * node)) };
-        _mm512_permutexvar_pd(lanes, _mm512_castpd256_pd512(roots))
-    }
-
-    /// The roots of the eight nodes three levels below, the middle two pairs exchanged.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn of_great_grandchildren(self, node: usize) -> Vector {
-        // SAFETY: the caller gives a node with three levels below it.
-        let roots = unsafe { _mm512_loadu_pd(self.0.as_ptr().add(8 * node)) };
-        _mm512_shuffle_f64x2::<0b11_01_10_00>(roots, roots)
     }
 }
