@@ -37,9 +37,8 @@ pub struct NttTable {
     fold: f64,
     fold_root: f64,
     inverse_fold_root: f64,
-    leaf_roots: Vec<LeafRoots>,
-    inverse_leaf_roots: Vec<LeafRoots>,
-    /// Of both directions, made when a kernel asks for them.
+    /// Of both directions, as the next: made when a kernel asks for them.
+    leaf_roots: [OnceLock<Vec<LeafRoots>>; 2],
     wide_leaf_roots: [OnceLock<Vec<WideLeafRoots>>; 2],
 }
 
@@ -107,8 +106,7 @@ impl NttTable {
             modulus,
             ring,
             degree,
-            leaf_roots: leaves(&roots),
-            inverse_leaf_roots: leaves(&inverse_roots),
+            leaf_roots: [OnceLock::new(), OnceLock::new()],
             inverse_scales: [modulus.center(scale), modulus.center(modulus.mul(scale, second))],
             fold: modulus.center(fold),
             fold_root: modulus.center(fold_root),
@@ -181,12 +179,12 @@ impl NttTable {
 
     /// The roots of the last four levels, one entry for each 16 positions.
     pub(crate) fn leaf_roots(&self) -> &[LeafRoots] {
-        &self.leaf_roots
+        self.leaf_roots[0].get_or_init(|| leaves(&self.roots))
     }
 
     /// Inverses of [`leaf_roots`](Self::leaf_roots).
     pub(crate) fn inverse_leaf_roots(&self) -> &[LeafRoots] {
-        &self.inverse_leaf_roots
+        self.leaf_roots[1].get_or_init(|| leaves(&self.inverse_roots))
     }
 
     /// The roots of the last three levels for eight lanes, one entry for each 16 positions.
@@ -200,7 +198,7 @@ impl NttTable {
     }
 }
 
-/// Which node below a node of size 16 the lanes of a vector belong to.
+/// `eights`, `FOURS` and `TWOS` say which of the nodes below the one of size 16 each lane belongs to.
 fn wide_leaves(roots: &[f64], eights: [usize; 8]) -> Vec<WideLeafRoots> {
     const FOURS: [usize; 8] = [0, 0, 2, 2, 1, 1, 3, 3];
     const TWOS: [usize; 8] = [0, 1, 4, 5, 2, 3, 6, 7];
