@@ -46,10 +46,11 @@ class RustSide:
     label: str
     manifest: Path
     package: str
+    features: tuple[str, ...] = ()
     once: bool = False
 
     def command(self) -> list[str]:
-        return [str(install.rust_binary(self.manifest, self.package))]
+        return [str(install.rust_binary(self.manifest, self.package, self.features))]
 
 
 Side = PythonSide | RustSide
@@ -74,8 +75,17 @@ class Suite:
         return report.network_rows(self.network, rounds) if self.network else report.primitive_rows(rounds)
 
 
+TFHE_NTT = PEERS / "ntt" / "Cargo.toml"
+
 SUITES = {
-    "ntt": Suite("ring", 7, (RustSide("tfhe-ntt", PEERS / "ntt" / "Cargo.toml", "peer-ntt"),)),
+    "ntt": Suite(
+        "ring",
+        7,
+        (
+            RustSide("tfhe-ntt, AVX2", TFHE_NTT, "peer-ntt"),
+            RustSide("tfhe-ntt, AVX-512", TFHE_NTT, "peer-ntt", ("avx512",)),
+        ),
+    ),
     "ckks": Suite(
         "ckks",
         3,
@@ -189,7 +199,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of Markdown tables")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="also write FILE.md, and FILE.json beside it")
-    parser.add_argument("--nightloom", type=Path, metavar="BINARY", help="use this executable instead of building one")
+    parser.add_argument(
+        "--nightloom",
+        type=lambda text: Path(text).resolve(),
+        metavar="BINARY",
+        help="use this executable instead of building one",
+    )
     return parser
 
 

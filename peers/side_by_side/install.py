@@ -73,8 +73,15 @@ def python(environment: Environment) -> Path:
     raise NotInstalled(reason)
 
 
-def rust_binary(manifest: Path, package: str) -> Path:
-    """The release executable of one package, built with the versions in its lock file."""
+def rust_binary(manifest: Path, package: str, features: tuple[str, ...] = ()) -> Path:
+    """The release executable of one package, built with the versions in its lock file.
+
+    Every set of features has a target folder of its own, so that no build overwrites another.
+    """
+    options = []
+    if features:
+        folder = manifest.parent / "target" / "-".join(features)
+        options = ["--features", ",".join(features), "--target-dir", str(folder)]
     output = _run(
         [
             "cargo",
@@ -85,6 +92,7 @@ def rust_binary(manifest: Path, package: str) -> Path:
             str(manifest),
             "--package",
             package,
+            *options,
             "--message-format",
             "json-render-diagnostics",
         ]

@@ -61,9 +61,9 @@ def primitive_rows(rounds: list[Round]) -> list[Row]:
         keys = [key for key in keys if key[0] in own_lists]
 
     def position(key: tuple) -> tuple:
-        name, _, degree, limbs = key
+        name, _, degree, limbs, vectors = key
         unmatched = not any(OURS in table.get(key, {}) for table in tables)
-        return list(LISTS).index(name), unmatched, degree, limbs
+        return list(LISTS).index(name), vectors, unmatched, degree, limbs
 
     rows = []
     for key in sorted(keys, key=position):
@@ -72,14 +72,14 @@ def primitive_rows(rounds: list[Round]) -> list[Row]:
         if not peers:
             continue
         ours = [table[key][OURS] for table in tables if OURS in table.get(key, {})]
-        name, op, degree, limbs = key
-        limbs_note = "" if name == "ntt" else f", {limbs} limbs"
+        name, op, degree, limbs, vectors = key
+        note = f", {vectors}" if name == "ntt" else f", {limbs} limbs"
         rows.append(
             Row(
                 operation=op,
-                parameters=f"{degree}{limbs_note}{LISTS[name]}",
+                parameters=f"{degree}{note}{LISTS[name]}",
                 list=name,
-                job=jobs.get((name, degree, limbs), {}),
+                job=jobs.get((name, degree, limbs, vectors), {}),
                 ours=statistics.median(ours) if ours else None,
                 peers=peers,
             )
@@ -88,16 +88,15 @@ def primitive_rows(rounds: list[Round]) -> list[Row]:
 
 
 def _times(round_: Round) -> dict[tuple, dict[str, float]]:
-    """Per (list, op, degree, limbs), the median time of every side."""
+    """Per (list, op, degree, limbs, vectors), the median time of every side."""
     table: dict[tuple, dict[str, float]] = {}
     for document in round_:
         for name in LISTS:
             for entry in document.get(name, []):
                 side = _side(document, name, entry)
                 for op, time in _operations(entry).items():
-                    key = (name, op, entry["degree"], entry.get("limbs", 1))
-                    if side:
-                        table.setdefault(key, {})[side] = time
+                    key = (name, op, entry["degree"], entry.get("limbs", 1), _vectors(name, entry))
+                    table.setdefault(key, {})[side] = time
     for whole, (first, second) in SUMS.items():
         for name, op, *rest in list(table):
             if op != first:
@@ -110,10 +109,18 @@ def _times(round_: Round) -> dict[tuple, dict[str, float]]:
     return table
 
 
-def _side(document: dict, name: str, entry: dict) -> str | None:
-    """Who made an entry; `None` for those of Nightloom's kernels that were not selected."""
+def _vectors(name: str, entry: dict) -> str:
+    """The instructions of a transform, by the names of Nightloom's kernels: only like is compared with like.
+
+    Other lists are measured with the best that each side finds.
+    """
+    return entry.get("vectors", entry["kernel"]) if name == "ntt" else ""
+
+
+def _side(document: dict, name: str, entry: dict) -> str:
+    """Who made an entry."""
     if "library" not in document:
-        return OURS if entry.get("kernel") in (None, document["kernel"]) else None
+        return OURS
     if name == "ntt":
         # One library has several word and prime sizes.
         return f"{document['library']} {entry['kernel']}, {entry['prime_bits']}-bit"
@@ -131,10 +138,12 @@ TRANSFORMS = ("forward", "inverse", "inverse_unnormalised")
 
 
 def _jobs(document: dict) -> dict[tuple, dict]:
-    """Per (list, degree, limbs), the fields by which Nightloom says what it did."""
+    """Per (list, degree, limbs, vectors), the fields by which Nightloom says what it did."""
     fields = ("degree", "limbs", "special", "kernel", "prime_bits")
     return {
-        (name, entry["degree"], entry.get("limbs", 1)): {field: entry[field] for field in fields if field in entry}
+        (name, entry["degree"], entry.get("limbs", 1), _vectors(name, entry)): {
+            field: entry[field] for field in fields if field in entry
+        }
         for name in LISTS
         for entry in document.get(name, [])
         if _side(document, name, entry) == OURS
@@ -236,7 +245,8 @@ def functional_rows(rounds: list[Round]) -> list[Row]:
 def json_lists(rows: list[Row]) -> dict[str, list[dict]]:
     """The lists of `nightloom bench --json`: Nightloom's times, and beside them a peer's name, its times and `ratio`.
 
-    A row of `ntt` holds both transforms; its `ratio` is that of the forward one. What only one side does has no row.
+    A row of `ntt` holds both transforms, of a peer on the vectors of Nightloom's `kernel`; its `ratio` is that of the
+    forward one. What only one side does has no row.
     """
     lists: dict[str, list[dict]] = {}
     transforms: dict[tuple, dict] = {}
@@ -248,7 +258,7 @@ def json_lists(rows: list[Row]) -> dict[str, list[dict]]:
             ratios = {"ratio": peer.ratio, "lowest_ratio": peer.lowest, "highest_ratio": peer.highest}
             if row.list == "ntt":
                 op = row.operation
-                key = (row.job["degree"], peer.peer)
+                key = (row.job["degree"], row.job["kernel"], peer.peer)
                 if key not in transforms:
                     transforms[key] = {**row.job, "peer": peer.peer}
                     entries.append(transforms[key])
@@ -280,9 +290,10 @@ TITLES = {
 
 NOTES = {
     "ntt": (
-        "Nightloom's prime has 50 bits. A 30-bit limb carries 30 bits, so five of them do the work of three 50-bit "
-        "ones. `inverse` includes the division by the degree on all sides; `inverse_unnormalised` leaves it out, as "
-        "tfhe-ntt's callers may."
+        "A row has the same vector instructions on both sides: AVX2 against AVX2, AVX-512 against AVX-512. Nightloom's "
+        "prime has 50 bits. A 30-bit limb carries 30 bits, so five of them do the work of three 50-bit ones. `inverse` "
+        "includes the division by the degree on all sides; `inverse_unnormalised` leaves it out, as tfhe-ntt's callers "
+        "may."
     ),
     "ckks": (
         "Same degree and same number of primes in the ciphertext modulus, at the top level. Special primes (P): "

@@ -29,6 +29,11 @@ def transform(forward_us: float, inverse_us: float = 1.0, **changes) -> dict:
     return fields | {"forward_min_us": forward_us, "inverse_min_us": inverse_us, "runs": 101} | changes
 
 
+def words(forward_us: float, inverse_us: float = 1.0, **changes) -> dict:
+    """One row of `ntt` as `peer-ntt` prints it."""
+    return transform(forward_us, inverse_us, **({"kernel": "u64", "vectors": "avx2"} | changes))
+
+
 def ours(suite: str, **content) -> dict:
     machine = {"cpu": "Test CPU", "cores": 2, "features": ["avx2", "fma"]}
     return {"suite": suite, "version": "0.1.0", "machine": machine, "kernel": "avx2", "threads": 1, **content}
@@ -49,8 +54,8 @@ class PrimitiveRows(unittest.TestCase):
         self.assertEqual(row.peers, (report.Ratio("SEAL", 50.0, 3.0, 2.5, 9.0),))
 
     def test_word_and_prime_sizes_of_one_library_are_different_peers(self):
-        sizes = [transform(4.0, kernel="u64"), transform(6.0, kernel="u64", prime_bits=60)]
-        peers = theirs("ring", "tfhe-ntt", ntt=[*sizes, transform(1.0, kernel="u32", prime_bits=30)])
+        sizes = [words(4.0), words(6.0, prime_bits=60)]
+        peers = theirs("ring", "tfhe-ntt", ntt=[*sizes, words(1.0, kernel="u32", prime_bits=30)])
         rows = report.primitive_rows([[ours("ring", ntt=[transform(2.0)]), peers]])
         self.assertEqual([row.operation for row in rows], ["forward", "inverse"])
         self.assertEqual(
@@ -58,11 +63,23 @@ class PrimitiveRows(unittest.TestCase):
             [("tfhe-ntt u64, 50-bit", 2.0), ("tfhe-ntt u64, 60-bit", 3.0), ("tfhe-ntt u32, 30-bit", 0.5)],
         )
 
-    def test_only_the_selected_kernel_is_compared(self):
-        own = ours("ring", ntt=[transform(2.0), transform(90.0, kernel="portable")])
-        peers = theirs("ring", "tfhe-ntt", ntt=[transform(6.0, kernel="u64")])
-        row = report.primitive_rows([[own, peers]])[0]
-        self.assertEqual((row.ours, row.job["kernel"], row.peers[0].ratio), (2.0, "avx2", 3.0))
+    def test_vectors_are_compared_with_their_like(self):
+        own = ours("ring", ntt=[transform(2.0, kernel="avx512"), transform(3.0), transform(90.0, kernel="portable")])
+        narrow = theirs("ring", "tfhe-ntt", ntt=[words(9.0)])
+        wide = theirs("ring", "tfhe-ntt", ntt=[words(5.0, vectors="avx512")])
+        rows = [row for row in report.primitive_rows([[own, narrow, wide]]) if row.operation == "forward"]
+        found = [(row.parameters, row.ours, row.job["kernel"], [peer.ratio for peer in row.peers]) for row in rows]
+        self.assertEqual(found, [("8192, avx2", 3.0, "avx2", [3.0]), ("8192, avx512", 2.0, "avx512", [2.5])])
+
+    def test_the_kernel_that_was_selected_does_not_matter(self):
+        own = ours("ring", ntt=[transform(3.0), transform(2.0, kernel="avx512")]) | {"kernel": "avx512"}
+        row = report.primitive_rows([[own, theirs("ring", "tfhe-ntt", ntt=[words(9.0)])]])[0]
+        self.assertEqual((row.ours, row.peers[0].ratio), (3.0, 3.0))
+
+    def test_a_processor_without_wider_vectors_has_no_row_for_them(self):
+        own = ours("ring", ntt=[transform(2.0)])
+        rows = report.primitive_rows([[own, theirs("ring", "tfhe-ntt", ntt=[words(6.0)])]])
+        self.assertEqual({row.parameters for row in rows}, {"8192, avx2"})
 
     def test_degrees_and_limbs_are_never_mixed(self):
         own = ours("ckks", ops=[op("add", 1.0, limbs=3)])
@@ -177,7 +194,7 @@ class FunctionalRows(unittest.TestCase):
 class JsonLists(unittest.TestCase):
     def test_transforms_keep_one_row_with_the_ratios_of_both(self):
         own = ours("ring", ntt=[transform(2.0, 4.0)])
-        peers = theirs("ring", "tfhe-ntt", ntt=[transform(6.0, 8.0, kernel="u64", inverse_unnormalised_us=7.0)])
+        peers = theirs("ring", "tfhe-ntt", ntt=[words(6.0, 8.0, inverse_unnormalised_us=7.0)])
         lists = report.json_lists(report.primitive_rows([[own, peers]]))
         self.assertEqual(list(lists), ["ntt"])
         (row,) = lists["ntt"]
@@ -186,6 +203,12 @@ class JsonLists(unittest.TestCase):
         expected |= {"ratio": 3.0, "lowest_ratio": 3.0, "highest_ratio": 3.0}
         expected |= {"inverse_ratio": 2.0, "inverse_lowest_ratio": 2.0, "inverse_highest_ratio": 2.0}
         self.assertEqual(row, expected)
+
+    def test_each_kernel_has_a_row_of_transforms(self):
+        own = ours("ring", ntt=[transform(2.0, 4.0, kernel="avx512"), transform(3.0, 4.0)])
+        peers = theirs("ring", "tfhe-ntt", ntt=[words(6.0, 8.0), words(5.0, 8.0, vectors="avx512")])
+        rows = report.json_lists(report.primitive_rows([[own, peers]]))["ntt"]
+        self.assertEqual([(row["kernel"], row["ratio"]) for row in rows], [("avx2", 2.0), ("avx512", 2.5)])
 
     def test_operations_keep_their_list_and_have_a_row_for_each_peer(self):
         own = ours("ckks", ops=[op("add", 1.0)], ops_conjugate_invariant=[op("add", 2.0)])
@@ -239,6 +262,19 @@ class Alternation(unittest.TestCase):
     def test_nightloom_is_asked_for_the_network_of_the_suite(self):
         self.assertEqual(command.SUITES["ntt"].bench_arguments(), ["bench", "ring", "--threads", "1", "--json"])
         self.assertEqual(command.SUITES["tenseal"].bench_arguments()[:4], ["bench", "throughput", "--network", "e2dm"])
+
+    def test_features_have_a_build_of_their_own(self):
+        commands = []
+        run, install._run = install._run, lambda command: commands.append(command) or '{"executable": "/a/peer"}'
+        try:
+            for side in command.SUITES["ntt"].sides:
+                self.assertEqual(side.command(), ["/a/peer"])
+        finally:
+            install._run = run
+        plain, wide = commands
+        self.assertNotIn("--features", plain)
+        self.assertEqual(wide[wide.index("--features") + 1], "avx512")
+        self.assertTrue(wide[wide.index("--target-dir") + 1].endswith("/target/avx512"))
 
     def test_a_peer_without_a_wheel_says_why(self):
         with tempfile.TemporaryDirectory() as folder:

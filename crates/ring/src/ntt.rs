@@ -1,5 +1,7 @@
 //! Tables of the number-theoretic transform.
 
+use std::sync::OnceLock;
+
 use crate::{Modulus, Ring, RingError};
 
 /// Smallest ring degree: the vector kernels work on blocks of 16.
@@ -35,8 +37,9 @@ pub struct NttTable {
     fold: f64,
     fold_root: f64,
     inverse_fold_root: f64,
-    leaf_roots: Vec<LeafRoots>,
-    inverse_leaf_roots: Vec<LeafRoots>,
+    /// Of both directions, as the next: made when a kernel asks for them.
+    leaf_roots: [OnceLock<Vec<LeafRoots>>; 2],
+    wide_leaf_roots: [OnceLock<Vec<WideLeafRoots>>; 2],
 }
 
 /// The roots of the last four levels of 16 positions, in the order in which the vector kernels use them.
@@ -49,6 +52,18 @@ pub(crate) struct LeafRoots {
     pub right: [f64; 4],
     /// Those of the node of size 16, of its left and of its right child.
     pub shared: [f64; 3],
+}
+
+/// The roots of the last three levels of 16 positions in the lanes in which eight of them are computed.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct WideLeafRoots {
+    /// Those of the two nodes of size 8.
+    pub eights: [f64; 8],
+    /// Those of the four nodes of size 4.
+    pub fours: [f64; 8],
+    /// Those of the eight nodes of size 2.
+    pub twos: [f64; 8],
 }
 
 impl NttTable {
@@ -91,14 +106,14 @@ impl NttTable {
             modulus,
             ring,
             degree,
-            leaf_roots: leaves(&roots),
-            inverse_leaf_roots: leaves(&inverse_roots),
+            leaf_roots: [OnceLock::new(), OnceLock::new()],
             inverse_scales: [modulus.center(scale), modulus.center(modulus.mul(scale, second))],
             fold: modulus.center(fold),
             fold_root: modulus.center(fold_root),
             inverse_fold_root: modulus.center(modulus.inverse(fold_root)),
             roots,
             inverse_roots,
+            wide_leaf_roots: [OnceLock::new(), OnceLock::new()],
         })
     }
 
@@ -164,13 +179,37 @@ impl NttTable {
 
     /// The roots of the last four levels, one entry for each 16 positions.
     pub(crate) fn leaf_roots(&self) -> &[LeafRoots] {
-        &self.leaf_roots
+        self.leaf_roots[0].get_or_init(|| leaves(&self.roots))
     }
 
     /// Inverses of [`leaf_roots`](Self::leaf_roots).
     pub(crate) fn inverse_leaf_roots(&self) -> &[LeafRoots] {
-        &self.inverse_leaf_roots
+        self.leaf_roots[1].get_or_init(|| leaves(&self.inverse_roots))
     }
+
+    /// The roots of the last three levels for eight lanes, one entry for each 16 positions.
+    pub(crate) fn wide_leaf_roots(&self) -> &[WideLeafRoots] {
+        self.wide_leaf_roots[0].get_or_init(|| wide_leaves(&self.roots, [0, 0, 0, 0, 1, 1, 1, 1]))
+    }
+
+    /// As [`wide_leaf_roots`](Self::wide_leaf_roots) for the inverse, whose lanes come in another order for nodes of size 8.
+    pub(crate) fn inverse_wide_leaf_roots(&self) -> &[WideLeafRoots] {
+        self.wide_leaf_roots[1].get_or_init(|| wide_leaves(&self.inverse_roots, [0, 0, 1, 1, 0, 0, 1, 1]))
+    }
+}
+
+/// `eights`, `FOURS` and `TWOS` say which of the nodes below the one of size 16 each lane belongs to.
+fn wide_leaves(roots: &[f64], eights: [usize; 8]) -> Vec<WideLeafRoots> {
+    const FOURS: [usize; 8] = [0, 0, 2, 2, 1, 1, 3, 3];
+    const TWOS: [usize; 8] = [0, 1, 4, 5, 2, 3, 6, 7];
+    let sixteens = roots.len() / 16;
+    (sixteens..2 * sixteens)
+        .map(|node| WideLeafRoots {
+            eights: eights.map(|child| roots[2 * node + child]),
+            fours: FOURS.map(|child| roots[4 * node + child]),
+            twos: TWOS.map(|child| roots[8 * node + child]),
+        })
+        .collect()
 }
 
 fn leaves(roots: &[f64]) -> Vec<LeafRoots> {

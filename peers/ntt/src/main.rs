@@ -4,6 +4,9 @@
 //! buffer is refilled with the same residues before each run, outside the clock. Reported are the
 //! median and the minimum over the runs of the time of one transform. The transforms take no
 //! data-dependent branch, so transforming an already transformed buffer takes the same time.
+//!
+//! Built with the feature `avx512` it measures tfhe-ntt on AVX-512, and fails on a processor without; built without the
+//! feature, on AVX2.
 
 mod measure;
 
@@ -26,11 +29,13 @@ struct Report {
     ntt: Vec<Row>,
 }
 
-/// As in `nightloom bench ring --json`. `kernel` says which words the residues are in.
+/// As in `nightloom bench ring --json`. `kernel` says which words the residues are in, `vectors` which instructions compute
+/// on them, by the names of Nightloom's kernels.
 #[derive(Serialize)]
 struct Row {
     degree: usize,
     kernel: &'static str,
+    vectors: &'static str,
     prime_bits: u32,
     forward_us: f64,
     inverse_us: f64,
@@ -49,12 +54,13 @@ struct Options {
 
 fn main() -> Result<(), String> {
     let options = options(std::env::args().skip(1))?;
+    let vectors = vectors()?;
     let mut ntt = Vec::new();
     for &degree in &options.degrees {
         for prime_bits in [50, 60] {
-            ntt.push(row64(degree, prime_bits, options.runs)?);
+            ntt.push(row64(degree, prime_bits, vectors, options.runs)?);
         }
-        ntt.push(row32(degree, options.runs)?);
+        ntt.push(row32(degree, vectors, options.runs)?);
     }
     let report = Report { suite: "ring", library: "tfhe-ntt", version: "0.7.1", threads: 1, ntt };
     let json = serde_json::to_string(&report).map_err(|error| error.to_string())?;
@@ -88,6 +94,32 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
     Ok(options)
 }
 
+/// The instructions that tfhe-ntt chooses: those it finds, of those it was built for.
+///
+/// # Errors
+/// If it was built for AVX-512 and this processor lacks a part of it.
+#[cfg(target_arch = "x86_64")]
+fn vectors() -> Result<&'static str, String> {
+    use std::is_x86_feature_detected as found;
+    let avx512 = found!("avx512f")
+        && found!("avx512bw")
+        && found!("avx512cd")
+        && found!("avx512dq")
+        && found!("avx512vl")
+        && found!("avx512ifma");
+    match (cfg!(feature = "avx512"), avx512) {
+        (true, true) => Ok("avx512"),
+        (true, false) => Err("this processor has no AVX-512 with IFMA".to_owned()),
+        (false, _) if found!("avx2") && found!("fma") => Ok("avx2"),
+        (false, _) => Ok("portable"),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vectors() -> Result<&'static str, String> {
+    if cfg!(feature = "avx512") { Err("this processor has no AVX-512".to_owned()) } else { Ok("portable") }
+}
+
 /// The largest prime below `2^bits` that is 1 modulo [`ROOT_ORDER`].
 fn prime(bits: u32) -> Result<u64, String> {
     let end = 1 << bits;
@@ -95,13 +127,14 @@ fn prime(bits: u32) -> Result<u64, String> {
         .ok_or_else(|| format!("no {bits}-bit prime is 1 modulo {ROOT_ORDER}"))
 }
 
-fn row64(degree: usize, prime_bits: u32, runs: usize) -> Result<Row, String> {
+fn row64(degree: usize, prime_bits: u32, vectors: &'static str, runs: usize) -> Result<Row, String> {
     let prime = prime(prime_bits)?;
     let plan = prime64::Plan::try_new(degree, prime)
         .ok_or_else(|| format!("no plan for degree {degree} and prime {prime}"))?;
     let source: Vec<u64> = residues(prime).take(degree).collect();
     let transform = Transform {
         kernel: "u64",
+        vectors,
         prime_bits,
         forward: |x: &mut [u64]| plan.fwd(x),
         inverse: |x: &mut [u64]| plan.inv(x),
@@ -110,7 +143,7 @@ fn row64(degree: usize, prime_bits: u32, runs: usize) -> Result<Row, String> {
     transform.row(&source, runs)
 }
 
-fn row32(degree: usize, runs: usize) -> Result<Row, String> {
+fn row32(degree: usize, vectors: &'static str, runs: usize) -> Result<Row, String> {
     let prime_bits = 30;
     let wide = prime(prime_bits)?;
     let prime = u32::try_from(wide).map_err(|error| error.to_string())?;
@@ -120,6 +153,7 @@ fn row32(degree: usize, runs: usize) -> Result<Row, String> {
     let source: Vec<u32> = residues(wide).take(degree).map(|x| x as u32).collect();
     let transform = Transform {
         kernel: "u32",
+        vectors,
         prime_bits,
         forward: |x: &mut [u32]| plan.fwd(x),
         inverse: |x: &mut [u32]| plan.inv(x),
@@ -131,6 +165,7 @@ fn row32(degree: usize, runs: usize) -> Result<Row, String> {
 /// One plan's operations, in place. `inverse` leaves a factor of the degree that `normalize` removes.
 struct Transform<Forward, Inverse, Normalize> {
     kernel: &'static str,
+    vectors: &'static str,
     prime_bits: u32,
     forward: Forward,
     inverse: Inverse,
@@ -145,7 +180,7 @@ impl<Forward, Inverse, Normalize> Transform<Forward, Inverse, Normalize> {
         Inverse: Fn(&mut [T]),
         Normalize: Fn(&mut [T]),
     {
-        let Self { kernel, prime_bits, forward, inverse, normalize } = self;
+        let Self { kernel, vectors, prime_bits, forward, inverse, normalize } = self;
         let degree = source.len();
         let full_inverse = |x: &mut [T]| {
             inverse(x);
@@ -165,6 +200,7 @@ impl<Forward, Inverse, Normalize> Transform<Forward, Inverse, Normalize> {
         Ok(Row {
             degree,
             kernel,
+            vectors,
             prime_bits,
             forward_us: forward.median_us,
             inverse_us: full.median_us,

@@ -23,7 +23,7 @@ pub struct RingReport {
     /// Where and when.
     #[serde(flatten)]
     pub conditions: Conditions,
-    /// Negacyclic transforms, by the selected kernel and by the portable one.
+    /// Negacyclic transforms, by the selected kernel and then by every other one that this processor runs.
     pub ntt: Vec<TransformRow>,
     /// Transforms of the conjugate-invariant ring, by the same kernels.
     pub ntt_conjugate_invariant: Vec<TransformRow>,
@@ -130,7 +130,7 @@ impl fmt::Display for RingReport {
     }
 }
 
-/// Measures the selected kernel, and the portable one's transforms beside it.
+/// Measures the selected kernel, and the transforms of the other ones beside it.
 ///
 /// # Errors
 /// [`RingError`] if the environment names a kernel that this processor lacks.
@@ -141,9 +141,8 @@ pub fn ring(options: Options) -> Result<RingReport, RingError> {
 fn measure_degrees(degrees: &[usize], linear_degree: usize, options: Options) -> Result<RingReport, RingError> {
     let kernel = kernels::select()?;
     let q = Modulus::new(prime::largest_primes(PRIME_BITS, ROOT_ORDER, 1, &[])?[0])?;
-    // The portable kernel is the first of those available, and may be the selected one.
-    let portable = kernels::available().into_iter().take(1).filter(|portable| portable.name() != kernel.name());
-    let compared: Vec<&dyn Kernel> = std::iter::once(kernel).chain(portable).collect();
+    let others = kernels::available().into_iter().rev().filter(|other| other.name() != kernel.name());
+    let compared: Vec<&dyn Kernel> = std::iter::once(kernel).chain(others).collect();
     let all_transforms = |ring| -> Result<Vec<TransformRow>, RingError> {
         let sizes = compared.iter().flat_map(|kernel| degrees.iter().map(move |degree| (*kernel, *degree)));
         sizes.map(|(kernel, degree)| Ok(transforms(kernel, &NttTable::new(q, degree, ring)?, options))).collect()
@@ -326,12 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn the_portable_kernel_stands_beside_the_selected_one() {
+    fn the_other_kernels_stand_beside_the_selected_one() {
         let report = measure_degrees(&[1024], 64, Options { threads: 1, runs: 1 }).unwrap();
         let mut wanted = vec![report.conditions.kernel];
-        if report.conditions.kernel != "portable" {
-            wanted.push("portable");
-        }
+        let available = kernels::available().into_iter().rev().map(|kernel| kernel.name());
+        wanted.extend(available.filter(|name| *name != report.conditions.kernel));
         for rows in [&report.ntt, &report.ntt_conjugate_invariant] {
             assert_eq!(rows.iter().map(|row| row.kernel).collect::<Vec<_>>(), wanted);
             assert!(rows.iter().all(|row| row.forward_us > 0.0 && row.inverse_us > 0.0));

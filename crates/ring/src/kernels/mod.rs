@@ -9,6 +9,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 #[cfg(test)]
 mod suite;
@@ -126,6 +128,10 @@ pub fn available() -> Vec<&'static dyn Kernel> {
     if let Some(avx2) = avx2::Avx2::detect() {
         kernels.push(avx2);
     }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx512) = avx512::Avx512::detect() {
+        kernels.push(avx512);
+    }
     kernels
 }
 
@@ -155,4 +161,21 @@ pub fn by_name(name: &str) -> Result<&'static dyn Kernel, RingError> {
         found: name.to_owned(),
         available: kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", "),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_found_by_their_names_slowest_first() {
+        let kernels = available();
+        let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name()).collect();
+        assert!(["portable", "avx2", "avx512"].starts_with(&names), "{names:?}");
+        assert_eq!(fastest().name(), names[names.len() - 1]);
+        for name in names {
+            assert_eq!(by_name(name).unwrap().name(), name);
+        }
+        assert!(matches!(by_name("abacus"), Err(RingError::UnknownKernel { found, .. }) if found == "abacus"));
+    }
 }

@@ -17,7 +17,8 @@ fn moduli() -> Vec<Modulus> {
 }
 
 fn lengths() -> impl Strategy<Value = usize> {
-    prop_oneof![Just(0usize), Just(1), Just(3), Just(4), Just(5), Just(16), 6usize..70]
+    // Around four and eight lanes.
+    prop_oneof![Just(0usize), Just(1), Just(3), Just(4), Just(5), Just(7), Just(8), Just(9), Just(16), 6usize..70]
 }
 
 /// Canonical residues with many at the ends of the range.
@@ -275,7 +276,7 @@ fn noise(q: Modulus, n: usize, seed: u64) -> Vec<f64> {
 fn transforms_match_their_definition() {
     for q in moduli().into_iter().filter(|q| q.value() % (1 << 19) == 1) {
         for ring in [Ring::Standard, Ring::ConjugateInvariant] {
-            for n in [16, 32, 64, 128, 512] {
+            for n in [16, 32, 64, 128, 512, 1024] {
                 let table = NttTable::new(q, n, ring).unwrap();
                 let a = noise(q, n, 1);
                 let expected = definition(&table, &a);
@@ -372,12 +373,14 @@ fn merged_transforms_are_those_of_their_parts() {
 #[test]
 fn short_factors_stand_for_several_positions() {
     for_each(|kernel, q| {
-        for length in [0, 16, 64, 80] {
+        // Lengths that are no multiple of eight have room for repetitions of four only.
+        let every = [1, 4, 8, 16].as_slice();
+        for (length, repeats) in [(0, every), (4, &[4, 1]), (12, &[1, 4]), (16, every), (64, every), (80, every)] {
             let a = noise(q, length, 6);
             let largest = vec![q.center(q.value() / 2); length];
             for terms in [0, 1, 2, 9, 17] {
                 let factor = |t: usize| -> Vec<f64> {
-                    let repeat = [1, 4, 8, 16][t % 4];
+                    let repeat = repeats[t % repeats.len()];
                     noise(q, length / repeat, t as u64).iter().map(|x| [largest[0], *x, -*x][t % 3]).collect()
                 };
                 let short: Vec<Vec<f64>> = (0..terms).map(factor).collect();

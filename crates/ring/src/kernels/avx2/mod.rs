@@ -212,6 +212,15 @@ fn partial(c: Prime, a: Vector) -> Vector {
     _mm256_fnmadd_pd(rint(_mm256_mul_pd(a, c.reciprocal)), c.p, a)
 }
 
+/// The canonical residue of any `|a| <= 4`: the quotient is rounded once, by an addition beyond which doubles are integers.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn nearest(c: Prime, a: Vector) -> Vector {
+    let origin = _mm256_set1_pd(1.5 * (1u64 << 52) as f64);
+    let quotient = _mm256_sub_pd(_mm256_fmadd_pd(a, c.reciprocal, origin), origin);
+    _mm256_fnmadd_pd(quotient, c.p, a)
+}
+
 /// The canonical residue of any `|a| <= 2^53`, also for small primes: the first step leaves at most `p/2 + 2`, or 1.17.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
@@ -465,15 +474,28 @@ fn combine(q: Modulus, out: &mut [f64], terms: &[(&[f64], f64)]) {
 
 #[target_feature(enable = "avx2,fma")]
 fn round_sum(out: &mut [f64], terms: &[(&[f64], f64)]) {
-    out.fill(0.0);
-    for (place, (a, r)) in terms.iter().enumerate() {
-        let r = _mm256_set1_pd(*r);
-        if place + 1 < terms.len() {
-            map(out, [a], |sum, [a]| _mm256_add_pd(sum, _mm256_mul_pd(a, r)));
-        } else {
-            map(out, [a], |sum, [a]| rint(_mm256_add_pd(sum, _mm256_mul_pd(a, r))));
+    assert!(terms.iter().all(|(a, _)| a.len() == out.len()), "slices of different lengths");
+    let whole = out.len() / (4 * 4) * (4 * 4);
+    for (block, out) in out[..whole].chunks_exact_mut(4 * 4).enumerate() {
+        let mut sums = [_mm256_setzero_pd(); 4];
+        for (a, r) in terms {
+            let r = _mm256_set1_pd(*r);
+            for (column, sum) in sums.iter_mut().enumerate() {
+                let a = load(a, 4 * 4 * block + 4 * column);
+                *sum = _mm256_add_pd(*sum, _mm256_mul_pd(a, r));
+            }
+        }
+        for (column, sum) in sums.into_iter().enumerate() {
+            store(out, 4 * column, rint(sum));
         }
     }
+    let rest = &mut out[whole..];
+    rest.fill(0.0);
+    for (a, r) in terms {
+        let r = _mm256_set1_pd(*r);
+        map(rest, [&a[whole..]], |sum, [a]| _mm256_add_pd(sum, _mm256_mul_pd(a, r)));
+    }
+    map(rest, [], |sum, []| rint(sum));
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -498,5 +520,36 @@ fn permute(automorphism: &Automorphism, out: &mut [f64], a: &[f64]) {
         let group = unsafe { _mm256_loadu_pd(a.as_ptr().add(first)) };
         let permuted = _mm256_permutevar8x32_ps(_mm256_castpd_ps(group), places[carry]);
         store(out, 0, _mm256_castps_pd(permuted));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prime::largest_primes;
+
+    /// Around every half-integer multiple of the prime up to 4, where quotients are hardest to round.
+    #[test]
+    fn one_reduction_is_canonical_up_to_four() {
+        #[target_feature(enable = "avx2,fma")]
+        fn one(q: Modulus, x: f64) -> [f64; 4] {
+            let mut lanes = [0.0; 4];
+            store(&mut lanes, 0, nearest(prime(q), _mm256_set1_pd(x)));
+            lanes
+        }
+        let Some(kernel) = Avx2::detect() else { return };
+        let largest = largest_primes(50, 2, 40, &[]).unwrap();
+        for p in [3, 5, 257, 12289].into_iter().chain(largest) {
+            let q = Modulus::new(p).unwrap();
+            for half in -8..=8 {
+                for step in -2..=2 {
+                    let x = (half * p as i64) / 2 + step;
+                    if x.unsigned_abs() <= 4 * p {
+                        let expected = q.center(q.reduce_i64(x));
+                        assert_eq!(with_avx2!(kernel, one(q, x as f64)), [expected; 4], "{x} modulo {p}");
+                    }
+                }
+            }
+        }
     }
 }

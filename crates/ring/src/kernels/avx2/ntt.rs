@@ -5,7 +5,7 @@
 //! `x` first, sets it to `g(B) = 1 + 0.1875 B`. A pass does two or three levels and knows the bound of its input, so
 //! that it reduces only where it must.
 
-use super::{Factor, Prime, Vector, canonical, factor, load, partial, prime, product, product_by, store};
+use super::{Factor, Prime, Vector, canonical, factor, load, nearest, partial, prime, product, product_by, store};
 use crate::ntt::LeafRoots;
 use crate::{NttTable, Ring};
 use core::arch::x86_64::{
@@ -23,8 +23,8 @@ const LEAVES: usize = 32;
 
 /// Largest bound that may enter a pass which reduces: one level later it is at most 8.
 const MAX_BOUND: f64 = 6.31;
-/// Largest bound that may enter a leaf: three levels later it is at most 8.
-const MAX_LEAF_BOUND: f64 = 3.7;
+/// Largest bound that may enter a leaf: two levels later it is at most 8.
+const MAX_LEAF_BOUND: f64 = 4.89;
 
 /// The bound after a level without a reduction.
 fn grow(bound: f64) -> f64 {
@@ -370,7 +370,7 @@ impl<'a> Forward<'a> {
     }
 
     /// The last four levels of several blocks of 16 coefficients: two across vectors, then two across the lanes of the
-    /// transpose. `|x| <= 3.7` in, canonical out.
+    /// transpose. `|x| <= 4.89` in, canonical out.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn leaves(&self, data: Data, roots: &[LeafRoots]) {
         let c = self.c;
@@ -384,15 +384,18 @@ impl<'a> Forward<'a> {
                     data.store_row(16 * i, 4, self.second::<false>(u, left, right));
                 },
             );
-            // |x| <= 6.4, so |u| <= 8 and what the last level makes is at most 2.5: one reduction is canonical.
+            // |x| <= 8, so that the third level makes at most 2.5, and the last one at most 3.5.
             pipeline_3(
                 roots.len(),
-                |i| self.first(data.load_transposed(16 * i), factor(c, load(&roots[i].fours, 0))),
+                |i| {
+                    let [x0, x1, x2, x3] = data.load_transposed(16 * i);
+                    self.first([partial(c, x0), partial(c, x1), x2, x3], factor(c, load(&roots[i].fours, 0)))
+                },
                 |i, u| {
                     let (left, right) = (factor(c, load(&roots[i].left, 0)), factor(c, load(&roots[i].right, 0)));
-                    self.second::<true>(u, left, right)
+                    self.second::<false>(u, left, right)
                 },
-                |i, y| data.store_row(16 * i, 4, transpose(y.map(|y| partial(c, y)))),
+                |i, y| data.store_row(16 * i, 4, transpose(y.map(|y| nearest(c, y)))),
             );
         }
     }
