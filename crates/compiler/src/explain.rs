@@ -156,11 +156,12 @@ fn layers(network: &Network, plan: &Plan) -> Vec<Layer> {
         of_layer.map(|(_, magnitude)| *magnitude).fold(0.0, f64::max)
     };
     let layer = |(index, stage): (usize, &Stage)| {
-        let (kind, weights) = match stage {
-            Stage::Affine { matrix, .. } => ("affine", matrix.nonzeros()),
-            Stage::Square { .. } => ("square", 0),
-            Stage::Multiply { .. } => ("multiply", 0),
+        let kind = match stage {
+            Stage::Affine { .. } => "affine",
+            Stage::Square { .. } => "square",
+            Stage::Multiply { .. } => "multiply",
         };
+        let weights = stage.nonzeros();
         let inputs = stage.sources().iter().map(|source| network.length(*source)).sum();
         let value = ValueId::of_stage(index);
         let (outputs, magnitude) = (network.length(value), magnitude(value));

@@ -63,6 +63,14 @@ impl Stage {
         }
     }
 
+    /// Weights of its matrix that are not zero.
+    pub fn nonzeros(&self) -> usize {
+        match self {
+            Stage::Affine { matrix, .. } => matrix.nonzeros(),
+            Stage::Square { .. } | Stage::Multiply { .. } => 0,
+        }
+    }
+
     /// The values that the stage reads.
     pub fn sources(&self) -> Vec<ValueId> {
         match self {
@@ -74,7 +82,17 @@ impl Stage {
 }
 
 /// Nonzero weights of a row, each with the feature it multiplies.
-type Terms<'a, T> = &'a mut dyn Iterator<Item = (f64, T)>;
+struct Terms<'a, T> {
+    columns: &'a [u32],
+    weights: &'a [f64],
+    features: &'a [T],
+}
+
+impl<T: Copy> Terms<'_, T> {
+    fn iter(&self) -> impl Iterator<Item = (f64, T)> {
+        self.weights.iter().zip(self.columns).map(|(weight, column)| (*weight, self.features[*column as usize]))
+    }
+}
 
 /// A polynomial function of one flattened sample: affine stages with squares and products between them.
 #[derive(Debug, Clone, PartialEq)]
@@ -203,7 +221,8 @@ impl Network {
     /// # Panics
     /// If `input` does not have as many elements as the input shape.
     pub fn evaluate_all(&self, input: &[f64]) -> Vec<Vec<f64>> {
-        let affine = |terms: Terms<'_, f64>, bias| terms.fold(bias, |sum, (weight, feature)| sum + weight * feature);
+        let affine =
+            |terms: Terms<'_, f64>, bias| terms.iter().fold(bias, |sum, (weight, feature)| sum + weight * feature);
         self.interpret(input, affine, |a| a * a, |a, b| a * b)
     }
 
@@ -216,7 +235,7 @@ impl Network {
     /// # Panics
     /// If `input` does not have as many elements as the input shape.
     pub fn ranges(&self, input: &[Interval]) -> Vec<Vec<Interval>> {
-        self.interpret(input, |terms, bias| Interval::affine(terms, bias), Interval::square, Interval::multiply)
+        self.interpret(input, |terms, bias| Interval::affine(terms.iter(), bias), Interval::square, Interval::multiply)
     }
 
     /// Runs the stages over any arithmetic.
@@ -234,8 +253,11 @@ impl Network {
             let value = match stage {
                 Stage::Affine { sources, matrix, bias, .. } => {
                     let features: Vec<T> = sources.iter().flat_map(|source| values[source.0].iter().copied()).collect();
-                    let row = |row| matrix.entries(row).map(|(column, weight)| (weight, features[column]));
-                    bias.iter().enumerate().map(|(i, &bias)| affine(&mut row(i), bias)).collect()
+                    let row = |row| {
+                        let (columns, weights) = matrix.row(row);
+                        Terms { columns, weights, features: &features }
+                    };
+                    bias.iter().enumerate().map(|(i, &bias)| affine(row(i), bias)).collect()
                 }
                 Stage::Square { source, .. } => values[source.0].iter().copied().map(&square).collect(),
                 Stage::Multiply { left, right, .. } => {

@@ -2,7 +2,7 @@
 //!
 //! One limb of the result at a time: its digits are extended, transformed and multiplied with both halves of the key
 //! while they are in the cache, and no digit is ever stored as a whole. A decomposition that serves several keys is
-//! stored instead.
+//! stored instead. Tasks for the threads are nested, so that a thread without a limb helps with the last ones.
 
 use std::ops::Range;
 
@@ -90,7 +90,7 @@ impl<D: DigitLimbs> Switch<'_, D> {
         let basis = &self.params.level(self.level).extended;
         let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
         let task = |work: &mut WorkSpace, index: usize, (u0, u1): (&mut [f64], &mut [f64])| {
-            self.moved(work, [u0, u1], |digits, _, outs| self.limbs(index, digits, outs, &add));
+            self.moved(work, [u0, u1], |digits, outs| self.limbs(index, digits, outs, &add));
         };
         parallel::for_each_with(u0.limbs_mut().zip(u1.limbs_mut()), || self.work_space(), task);
         [u0, u1]
@@ -103,43 +103,46 @@ impl<D: DigitLimbs> Switch<'_, D> {
         let [mut r0, mut r1] = [(); 2].map(|()| quotient.remainder_limbs());
         let task = |work: &mut WorkSpace, index: usize, (r0, r1): (&mut Buffer, &mut Buffer)| {
             self.limbs(kept + index, &mut work.digits, [&mut *r0, &mut *r1], &add);
-            quotient.prepare_limb(index, r0);
-            quotient.prepare_limb(index, r1);
+            parallel::for_each([r0, r1], |_, limb| quotient.prepare_limb(index, limb));
         };
         parallel::for_each_with(r0.iter_mut().zip(&mut r1), || self.work_space(), task);
         let remainders = [r0, r1].map(|limbs| quotient.remainder(limbs));
         let [mut k0, mut k1] = [(); 2].map(|()| RnsPoly::unspecified(quotient.target()));
         let task = |work: &mut WorkSpace, index: usize, (k0, k1): (&mut [f64], &mut [f64])| {
-            self.moved(work, [k0, k1], |digits, products, [out0, out1]| {
+            self.moved(work, [k0, k1], |digits, [out0, out1]| {
                 let digits = self.digits.limb(index, digits);
-                quotient.remainder_limb(&remainders[0], index, out0);
-                quotient.remainder_limb(&remainders[1], index, out1);
-                for (block, (out0, out1)) in out0.chunks_mut(BLOCK).zip(out1.chunks_mut(BLOCK)).enumerate() {
+                parallel::for_each([&mut *out0, &mut *out1].into_iter().zip(&remainders), |_, (out, remainder)| {
+                    quotient.remainder_limb(remainder, index, out);
+                });
+                let blocks = out0.chunks_mut(BLOCK).zip(out1.chunks_mut(BLOCK));
+                let task = |products: &mut [Buffer; 2], block: usize, (out0, out1): (&mut [f64], &mut [f64])| {
                     let [u0, u1] = products.each_mut().map(|products| &mut products[..out0.len()]);
                     self.block(index, &digits, BLOCK * block, [&mut *u0, &mut *u1], &add);
                     quotient.finish(index, u0, out0);
                     quotient.finish(index, u1, out1);
-                }
+                };
+                parallel::for_each_with(blocks, || self.products(), task);
             });
         };
         parallel::for_each_with(k0.limbs_mut().zip(k1.limbs_mut()), || self.work_space(), task);
         [k0, k1]
     }
 
-    /// Fills `outs` with the images under the automorphism of what `fill` makes, with digits and products as work space.
+    /// Fills `outs` with the images under the automorphism of what `fill` makes, with digits as work space.
     fn moved(
         &self,
         work: &mut WorkSpace,
         [out0, out1]: [&mut [f64]; 2],
-        fill: impl FnOnce(&mut [Buffer], &mut [Buffer; 2], [&mut [f64]; 2]),
+        fill: impl FnOnce(&mut [Buffer], [&mut [f64]; 2]),
     ) {
-        let WorkSpace { digits, products, images: [v0, v1] } = work;
+        let WorkSpace { digits, images: [v0, v1] } = work;
         match self.automorphism {
-            None => fill(digits, products, [out0, out1]),
+            None => fill(digits, [out0, out1]),
             Some(automorphism) => {
-                fill(digits, products, [&mut *v0, &mut *v1]);
-                automorphism.apply_limb(self.params.kernel(), out0, v0);
-                automorphism.apply_limb(self.params.kernel(), out1, v1);
+                fill(digits, [&mut *v0, &mut *v1]);
+                parallel::for_each([(out0, v0), (out1, v1)], |_, (out, image)| {
+                    automorphism.apply_limb(self.params.kernel(), out, image);
+                });
             }
         }
     }
@@ -147,9 +150,8 @@ impl<D: DigitLimbs> Switch<'_, D> {
     /// A limb of both polynomials before the division.
     fn limbs(&self, index: usize, work_space: &mut [Buffer], [out0, out1]: [&mut [f64]; 2], add: &impl Addend) {
         let digits = self.digits.limb(index, work_space);
-        for (block, (out0, out1)) in out0.chunks_mut(BLOCK).zip(out1.chunks_mut(BLOCK)).enumerate() {
-            self.block(index, &digits, BLOCK * block, [out0, out1], add);
-        }
+        let blocks = out0.chunks_mut(BLOCK).zip(out1.chunks_mut(BLOCK));
+        parallel::for_each(blocks, |block, (out0, out1)| self.block(index, &digits, BLOCK * block, [out0, out1], add));
     }
 
     fn work_space(&self) -> WorkSpace {
@@ -157,9 +159,13 @@ impl<D: DigitLimbs> Switch<'_, D> {
         let image_length = self.automorphism.map_or(0, |_| degree);
         WorkSpace {
             digits: pool.take_limbs(self.digits.work_limbs(), degree),
-            products: [(); 2].map(|()| pool.take(BLOCK.min(degree))),
             images: [(); 2].map(|()| pool.take(image_length)),
         }
+    }
+
+    /// A block of each polynomial.
+    fn products(&self) -> [Buffer; 2] {
+        [(); 2].map(|()| self.params.pool().take(BLOCK.min(self.params.degree())))
     }
 
     /// The inner products of digits and both halves of the key in a limb, from position `first` on, and what is added.
@@ -197,8 +203,6 @@ pub(crate) fn add_special_multiple(
 /// What a task writes besides its result.
 struct WorkSpace {
     digits: Vec<Buffer>,
-    /// A block of each polynomial.
-    products: [Buffer; 2],
     /// A limb of each polynomial before the automorphism.
     images: [Buffer; 2],
 }

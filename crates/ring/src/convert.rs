@@ -220,17 +220,17 @@ impl<'a> Digits<'a> {
     /// If there is no limb for a digit.
     pub fn limb<'b>(&'b self, index: usize, work_space: &'b mut [Buffer]) -> Vec<&'b [f64]> {
         assert_eq!(work_space.len(), self.len());
-        work_space.iter_mut().enumerate().map(|(digit, out)| self.digit_limb(digit, index, out)).collect()
+        parallel::for_each(work_space.iter_mut(), |digit, out| self.convert(digit, index, out));
+        let converted: &'b [Buffer] = work_space;
+        (0..self.len()).map(|digit| self.own_limb(digit, index).unwrap_or(&converted[digit])).collect()
     }
 
     /// As [`limb`](Self::limb), with every digit in a place of its own.
     pub fn write_limb<'b>(&self, index: usize, outs: impl IntoIterator<Item = &'b mut [f64]>) {
-        for (digit, out) in outs.into_iter().enumerate() {
-            match self.own_limb(digit, index) {
-                Some(limb) => out.copy_from_slice(limb),
-                None => drop(self.digit_limb(digit, index, out)),
-            }
-        }
+        parallel::for_each(outs, |digit, out: &mut [f64]| match self.own_limb(digit, index) {
+            Some(limb) => out.copy_from_slice(limb),
+            None => self.convert(digit, index, out),
+        });
     }
 
     /// The limb of the polynomial that has the prime of the target's limb, if it is one of the digit's.
@@ -241,15 +241,12 @@ impl<'a> Digits<'a> {
         }
     }
 
-    fn digit_limb<'b>(&'b self, digit: usize, index: usize, out: &'b mut [f64]) -> &'b [f64] {
+    /// Writes a digit modulo a prime that is not one of its own.
+    fn convert(&self, digit: usize, index: usize, out: &mut [f64]) {
         let (extension, (first, v)) = (&self.extensions[digit], &self.quotients[digit]);
-        match extension.origin[index] {
-            Origin::Digit(limb) => self.poly.limb(first + limb),
-            Origin::Converted(to) => {
-                let scaled = &self.scaled[*first..][..extension.digit.len()];
-                extension.conversion.convert_forward(&extension.target, index, to, (scaled, v.as_ref()), out);
-                out
-            }
+        if let Origin::Converted(to) = extension.origin[index] {
+            let scaled = &self.scaled[*first..][..extension.digit.len()];
+            extension.conversion.convert_forward(&extension.target, index, to, (scaled, v.as_ref()), out);
         }
     }
 }

@@ -213,11 +213,8 @@ fn candidates_if(
 fn throughput_seconds(network: &Network) -> f64 {
     const LEAST: (usize, usize, u64) = (2, 2, 1 << 12);
     let (components, limbs, degree) = LEAST;
-    let entries = network.stages().iter().map(|stage| match stage {
-        Stage::Affine { matrix, .. } => matrix.nonzeros(),
-        _ => 0,
-    });
-    Work::linear(entries.sum(), components, limbs, degree).seconds(&REFERENCE, degree as usize)
+    let entries = network.stages().iter().map(Stage::nonzeros).sum();
+    Work::linear(entries, components, limbs, degree).seconds(&REFERENCE, degree as usize)
 }
 
 /// The best plan of a network for the goal.

@@ -282,7 +282,10 @@ fn pack(network: &Network, options: &Options, slots: usize) -> Result<Packed, Pl
                 let least = matrix.rows() + usize::from(!squared);
                 let on_grid = || SlotLayer::on_grid(matrix, bias, &before.layer.output, shapes, room);
                 let on_grid = if squared { on_grid() } else { None };
-                vec![on_grid, SlotLayer::dense(matrix, bias, &before.layer.output, least, room)]
+                // A dense layer has about as many diagonals as rows.
+                let fewer = on_grid.as_ref().is_some_and(|layer| layer.diagonals.len() < matrix.rows());
+                let dense = || SlotLayer::dense(matrix, bias, &before.layer.output, least, room);
+                vec![on_grid, if fewer { None } else { dense() }]
             }
         };
         let packed_layer = |layer| PackedLayer::new(index, layer, squared, options.weights);

@@ -16,6 +16,9 @@ use crate::network::{Network, Stage, ValueId};
 const ROOM_BITS: f64 = 1.5;
 /// Samples at which the noise of a program is traced: those that noise moves the most.
 const BOUNDED_SAMPLES: usize = 4;
+/// Products of weights and derivatives that are computed, as far as fewer than all samples suffice for it.
+const MAX_TRACED_PRODUCTS: usize = 1 << 29;
+const MIN_TRACED_SAMPLES: usize = 8;
 /// Smallest scales from which the search starts: nothing is precise below.
 const MIN_INPUT_BITS: i32 = 14;
 const MIN_WEIGHT_BITS: i32 = 8;
@@ -96,7 +99,11 @@ impl Facts {
         }
         let mut squares = vec![(0.0, 0usize); network.values()];
         let (mut largest_outputs, mut reactions) = (Vec::new(), Vec::new());
-        for sample in &options.samples {
+        // Large networks are traced at fewer samples.
+        let products: usize = network.stages().iter().map(Stage::nonzeros).sum();
+        let traced =
+            (MAX_TRACED_PRODUCTS / (products * network.length(network.output())).max(1)).max(MIN_TRACED_SAMPLES);
+        for sample in options.samples.iter().take(traced) {
             let mut values = network.evaluate_all(sample);
             for ((sum, count), value) in squares.iter_mut().zip(&values) {
                 *sum += value.iter().map(|x| x * x).sum::<f64>();

@@ -52,7 +52,9 @@ impl SlotLayer {
         assert!(step.is_power_of_two() && span.is_power_of_two() && step <= span && span <= width);
         let inputs = input.ciphertexts();
         let (collecting, holding) = (places(rows, matrix.rows()), places(&input.tiled(width), matrix.columns()));
-        let mut diagonals: BTreeMap<Place, Vec<f64>> = BTreeMap::new();
+        let mut diagonals: Vec<(Place, Vec<f64>)> = Vec::new();
+        // By ciphertexts and rotation: where its diagonal is, plus 1.
+        let mut known = vec![0u32; rows.ciphertexts() * inputs * width];
         for (row, slots) in collecting.iter().enumerate() {
             for (column, weight) in matrix.entries(row) {
                 // For each slot of the row the next one in each ciphertext that holds the column.
@@ -64,10 +66,15 @@ impl SlotLayer {
                     })
                 });
                 let (rotation, row, column, slot) = options.min()?;
-                let weights = diagonals.entry(Place { row, column, rotation });
-                weights.or_insert_with(|| vec![0.0; width])[slot] += weight;
+                let known = &mut known[(row * inputs + column) * width + rotation];
+                if *known == 0 {
+                    diagonals.push((Place { row, column, rotation }, vec![0.0; width]));
+                    *known = diagonals.len() as u32;
+                }
+                diagonals[*known as usize - 1].1[slot] += weight;
             }
         }
+        let mut diagonals: BTreeMap<Place, Vec<f64>> = diagonals.into_iter().collect();
         // Every ciphertext of the result has a diagonal, if only of zeros.
         for row in 0..rows.ciphertexts() {
             if !diagonals.keys().any(|place| place.row == row) {
