@@ -5,6 +5,7 @@
 //! ([`tiles`]). Only what leaves a stage is ever stored, so a wide layer inside one costs no memory. Relinearisation,
 //! rescaling and whatever moves slots ([`slots`]) need whole polynomials and run between stages.
 
+mod awake;
 mod slots;
 mod tiles;
 
@@ -16,6 +17,7 @@ use nightloom_he::{Ciphertext, EvalError, EvaluationKeys, Evaluator, KeyPurpose,
 use rayon::prelude::*;
 
 use crate::{ExecuteError, Op, Program, ValueId, ValueType};
+use awake::Awake;
 
 /// Memory that encoded weights may take unless the caller says otherwise: 2 GiB.
 pub const DEFAULT_WEIGHT_BYTES: usize = 2 << 30;
@@ -140,6 +142,7 @@ impl Executor {
         let progress = Progress { total: weights.iter().sum(), report: progress };
         let (mut done, mut seconds) = (0.0, vec![0.0; values.len()]);
         self.threads.install(|| {
+            let _awake = Awake::new(&self.threads);
             for (index, stage) in self.stages.iter().enumerate() {
                 if !stage.pointwise.is_empty() {
                     let start = Instant::now();
