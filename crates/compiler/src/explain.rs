@@ -3,7 +3,6 @@
 use std::fmt;
 
 use nightloom_he::{Ring, security};
-use nightloom_program::cost::REFERENCE;
 use nightloom_program::{Op, Program};
 use serde::Serialize;
 
@@ -208,7 +207,7 @@ fn operation(plan: &Plan, op: usize) -> Operation {
         log_scale: result.scale.log2(),
         weight_bits,
         noise: program.entering_noise(op),
-        seconds: program.work(op).seconds(&REFERENCE, program.params().degree()),
+        seconds: program.work(op).seconds(plan.prices(), program.params().degree()),
     }
 }
 

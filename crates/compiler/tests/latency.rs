@@ -6,8 +6,9 @@ use nightloom_compiler::interval::Interval;
 use nightloom_compiler::pipeline;
 use nightloom_compiler::plans::latency::packing::Requests;
 use nightloom_compiler::plans::latency::{Options, PlanError, Weights, plan};
-use nightloom_he::{Decryptor, Encoder, Encryptor, KeyGenerator};
-use nightloom_program::{DEFAULT_WEIGHT_BYTES, Executor, ModelWeights, ProgramId};
+use nightloom_he::{Ciphertext, CompressedCiphertext, Decryptor, Encoder, Encryptor, KeyGenerator};
+use nightloom_program::cost::REFERENCE;
+use nightloom_program::{Compression, DEFAULT_WEIGHT_BYTES, Executor, ModelWeights, ProgramId};
 
 const E2DM: &[u8] = include_bytes!("../../nightloom/assets/e2dm.onnx");
 
@@ -43,6 +44,7 @@ fn options(features: usize, batch: usize) -> Options {
         log_degree: None,
         insecure: false,
         samples: images(features, 4),
+        prices: REFERENCE,
     }
 }
 
@@ -80,7 +82,16 @@ fn run_encrypted(onnx: &[u8], change: impl Fn(&mut Options)) {
     let model = weights.encrypt(&public, &mut rng, executor.threads(), &|| {}).unwrap();
     assert_eq!(options.weights == Weights::Encrypted, weights.ciphertexts() > 0);
     let response = executor.run_with_model(request, &model.arrays, &keys, &|_| {}).unwrap();
-    let decrypt = |result| encoder.decode(&Decryptor::new(&secret).decrypt(result).unwrap()).unwrap();
+    // Compressed as a service answers: the bound counts on slots that are averaged.
+    let decryptor = Decryptor::new(&secret);
+    let decrypt = |result: &Ciphertext| match program.compression() {
+        Some(Compression { slots, bits }) => {
+            let compressed = CompressedCiphertext::new(result, slots, bits).unwrap();
+            encoder.decode_message(&decryptor.decrypt_compressed(&compressed).unwrap())
+        }
+        None => encoder.decode(&decryptor.decrypt(result).unwrap()),
+    };
+    let decrypt = |result| decrypt(result).unwrap();
     let decrypted: Vec<Vec<f64>> = response.iter().map(decrypt).collect();
     let expected: Vec<f64> = samples.iter().flat_map(|sample| network.evaluate(sample)).collect();
     let outputs = plan.outputs.iter().zip(&expected);

@@ -13,6 +13,7 @@ use nightloom_compiler::passes::squash::squash;
 use nightloom_compiler::pipeline::simplify;
 use nightloom_compiler::plans::throughput::{Options, Plan, PlanError, plan};
 use nightloom_he::{Decryptor, Encoder, Encryptor, KeyGenerator};
+use nightloom_program::cost::REFERENCE;
 use nightloom_program::{DEFAULT_WEIGHT_BYTES, Executor};
 
 /// A graph under construction, all of whose nodes have the same name.
@@ -194,7 +195,14 @@ impl Case {
 
     fn options(&self) -> Options {
         let input = Interval::new(self.range.0, self.range.1).unwrap();
-        Options { input, precision_bits: 9.0, log_degree: None, insecure: false, samples: Vec::new() }
+        Options {
+            input,
+            precision_bits: 9.0,
+            log_degree: None,
+            insecure: false,
+            samples: Vec::new(),
+            prices: REFERENCE,
+        }
     }
 
     fn plan(&self, network: &Network) -> Plan {

@@ -156,7 +156,7 @@ pub struct Demonstration {
 
 /// Images of a full batch, which is also how many the demonstration classifies unless told otherwise.
 pub const DEFAULT_IMAGES: usize = 8192;
-const CLASSES: usize = 10;
+pub(crate) const CLASSES: usize = 10;
 /// Images that show the compiler what inputs look like.
 pub(crate) const SAMPLES: usize = 64;
 
@@ -236,7 +236,7 @@ fn first(all: &Samples, count: usize) -> Result<Samples, SamplesError> {
     Samples::new(all.origin(), all.shape(), values)
 }
 
-fn largest(values: &[f64]) -> usize {
+pub(crate) fn largest(values: &[f64]) -> usize {
     let by_value = |a: &usize, b: &usize| values[*a].total_cmp(&values[*b]).then(b.cmp(a));
     (0..values.len()).max_by(by_value).unwrap_or(0)
 }

@@ -46,6 +46,7 @@ pub mod samples;
 pub mod server;
 
 pub mod bench;
+pub mod calibration;
 pub mod demo;
 pub mod fetch;
 pub mod job;

@@ -8,6 +8,7 @@ use nightloom_compiler::plans::Plan;
 use nightloom_compiler::plans::latency::Weights;
 use nightloom_compiler::plans::select::{self, Goal, SelectError};
 use nightloom_compiler::plans::throughput::Options;
+use nightloom_program::cost::{Prices, REFERENCE};
 use nightloom_program::wire::{client_spec_bytes, program_bytes};
 use nightloom_program::{ClientSpec, InputEncoding, ModelWeights, Packing};
 
@@ -28,6 +29,8 @@ pub struct CompileOptions {
     pub goal: Goal,
     /// Samples (flattened features) from which the typical size of the outputs is taken.
     pub samples: Vec<Vec<f64>>,
+    /// What the service's machine takes: [`REFERENCE`], or what [`calibrate`](nightloom_program::cost::calibrate) measures.
+    pub prices: Prices,
 }
 
 impl CompileOptions {
@@ -44,6 +47,7 @@ impl CompileOptions {
             insecure: false,
             goal: Goal::default(),
             samples: Vec::new(),
+            prices: REFERENCE,
         }
     }
 }
@@ -160,5 +164,6 @@ fn plan_options(options: &CompileOptions, input: Interval) -> Options {
         log_degree: options.log_degree,
         insecure: options.insecure,
         samples: options.samples.clone(),
+        prices: options.prices,
     }
 }

@@ -5,6 +5,7 @@ pub mod select;
 pub mod throughput;
 
 use nightloom_program::Program;
+use nightloom_program::cost::Prices;
 use nightloom_program::noise::NoiseBound;
 
 use crate::network::ValueId;
@@ -73,11 +74,19 @@ impl Plan {
         (self.output_magnitude() / self.error_bound().secret_key).log2()
     }
 
-    /// Predicted seconds for one run of the program on one thread of the reference machine.
+    /// Predicted seconds for one run of the program on one thread.
     pub fn seconds(&self) -> f64 {
         match self {
             Self::Throughput(plan) => plan.seconds,
             Self::Latency(plan) => plan.seconds,
+        }
+    }
+
+    /// What it was predicted with.
+    pub fn prices(&self) -> &Prices {
+        match self {
+            Self::Throughput(plan) => &plan.prices,
+            Self::Latency(plan) => &plan.prices,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use nightloom_he::wire::evaluation_keys_bytes;
-use nightloom_program::cost::{REFERENCE, Work};
+use nightloom_program::cost::{Prices, Work};
 use nightloom_program::wire::{request_ciphertext_bytes, result_bytes};
 use nightloom_program::{Program, ValueType};
 
@@ -49,7 +49,7 @@ pub struct Candidate {
     pub plan: Plan,
     /// Samples of one run.
     pub capacity: usize,
-    /// Predicted seconds of one thread of the reference machine for the request.
+    /// Predicted seconds of one thread for the request.
     pub seconds: f64,
     /// Bytes of the evaluation keys.
     pub key_bytes: u64,
@@ -191,6 +191,7 @@ fn candidates_if(
             log_degree: options.log_degree,
             insecure: options.insecure,
             samples: samples.clone(),
+            prices: options.prices,
         };
         match latency::plan(network, &options) {
             Ok(plan) => candidates.push(Candidate::new(Plan::Latency(plan), goal.batch)),
@@ -210,11 +211,11 @@ fn candidates_if(
 }
 
 /// Less than the throughput plan of a network can take for a request: its products alone, at the smallest degree.
-fn throughput_seconds(network: &Network) -> f64 {
+fn throughput_seconds(network: &Network, prices: &Prices) -> f64 {
     const LEAST: (usize, usize, u64) = (2, 2, 1 << 12);
     let (components, limbs, degree) = LEAST;
     let entries = network.stages().iter().map(Stage::nonzeros).sum();
-    Work::linear(entries, components, limbs, degree).seconds(&REFERENCE, degree as usize)
+    Work::linear(entries, components, limbs, degree).seconds(prices, degree as usize)
 }
 
 /// The best plan of a network for the goal.
@@ -232,7 +233,7 @@ pub fn select(network: &Network, options: &throughput::Options, goal: &Goal) -> 
     let (candidates, refusals) = candidates_if(network, options, goal, |others| match goal.objective {
         Objective::Latency => {
             let fastest = others.iter().map(|candidate| candidate.cost(goal)).fold(f64::INFINITY, f64::min);
-            throughput_seconds(network) < fastest
+            throughput_seconds(network, &options.prices) < fastest
         }
         _ => true,
     });

@@ -167,7 +167,7 @@ pub type Term<'a> = (&'a ExtendedCiphertext, &'a ExtendedPlaintext);
 /// Positions whose products are taken together, a power of two: both halves of so many ciphertexts are then in the cache
 /// for all sums.
 fn block_of(ciphertexts: usize, degree: usize) -> usize {
-    const CACHED_RESIDUES: usize = 1 << 16;
+    const CACHED_RESIDUES: usize = 1 << 15;
     let fitting = CACHED_RESIDUES / (2 * ciphertexts).next_power_of_two();
     fitting.clamp(LEAST_BLOCK, MOST_BLOCK).min(degree)
 }
@@ -224,9 +224,13 @@ impl ExtendedPlaintext {
 
     /// Residues modulo each prime that are held for vectors which repeat after `period` slots, a power of two.
     pub fn residues(params: &CkksParams, period: usize) -> usize {
-        let stride = params.slots() / period;
-        let degree = (params.degree() / stride).max(1 << MIN_LOG_DEGREE);
-        if params.degree() / degree < Self::MIN_REPEAT { params.degree() } else { degree }
+        Self::repeated_residues(params.degree(), params.slots() / period)
+    }
+
+    /// The same at a degree, for vectors that repeat so many times.
+    pub fn repeated_residues(degree: usize, times: usize) -> usize {
+        let subring = (degree / times).max(1 << MIN_LOG_DEGREE);
+        if degree / subring < Self::MIN_REPEAT { degree } else { subring }
     }
 
     pub(crate) fn new(params: &CkksParams, level: Level, scale: Scale, poly: RnsPoly<Eval>) -> Self {

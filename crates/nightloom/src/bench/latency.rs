@@ -7,14 +7,14 @@ use nightloom_compiler::plans::select::{Goal, Objective};
 use nightloom_he::security::SECURITY_BITS;
 use nightloom_he::wire::write_evaluation_keys;
 use nightloom_program::EncryptedModel;
-use nightloom_program::cost::REFERENCE;
+use nightloom_program::cost::{Prices, calibrate};
 use nightloom_program::wire::{read_batch, write_encrypted_model};
 use nightloom_wire::Writer;
 use serde::Serialize;
 
 use super::{BenchError, Conditions, Options};
 use crate::client::{Client, ClientError, EncryptionKey};
-use crate::demo::{DemoError, Model, SAMPLES, test_images};
+use crate::demo::{CLASSES, DemoError, Model, SAMPLES, largest, test_images, test_labels};
 use crate::job::{JobError, peak_memory_bytes};
 use crate::model::{CompileOptions, compile};
 use crate::samples::{SampleValues, Samples, Scaling};
@@ -90,7 +90,7 @@ pub struct LatencyReport {
     pub evaluate_ms: f64,
     /// The smallest of these.
     pub evaluate_min_ms: f64,
-    /// What the planner predicted for one thread of the reference machine.
+    /// What the planner predicted for one thread of this machine.
     pub predicted_ms: f64,
     /// Milliseconds to read, decrypt and decode the response; median.
     pub decrypt_ms: f64,
@@ -98,6 +98,10 @@ pub struct LatencyReport {
     pub max_error: f64,
     /// The bound that the planner states.
     pub stated_error: f64,
+    /// Share of the images of all runs whose class is their label's.
+    pub accuracy: f64,
+    /// Share of those whose class is that of ONNX Runtime.
+    pub agreement: f64,
     /// Largest memory of the process so far, client and service together.
     pub peak_rss_bytes: Option<u64>,
     /// Runs, each with other images.
@@ -155,6 +159,13 @@ impl fmt::Display for LatencyReport {
             writeln!(f, "{name:<16} {:>10.1} kB", bytes as f64 / 1e3)?;
         }
         write!(f, "largest error {:.2e}, stated {:.2e}", self.max_error, self.stated_error)?;
+        write!(
+            f,
+            "\naccuracy {:.2} % of {} images, same class as ONNX Runtime {:.2} %",
+            100.0 * self.accuracy,
+            self.images * self.runs,
+            100.0 * self.agreement
+        )?;
         if let Some(bytes) = self.peak_rss_bytes {
             write!(f, ", peak memory {:.0} MB", bytes as f64 / 1e6)?;
         }
@@ -173,16 +184,20 @@ impl fmt::Display for LatencyReport {
 /// # Errors
 /// [`BenchError`].
 pub fn latency(job: LatencyJob, options: Options) -> Result<LatencyReport, BenchError> {
-    measure(job, options).map_err(BenchError::Demo)
+    let prices = calibrate(nightloom_ring::kernels::select()?)?;
+    measure(job, options, prices).map_err(BenchError::Demo)
 }
 
-fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError> {
+fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyReport, DemoError> {
     let LatencyJob { model, images: batch, weights } = job;
-    let images = test_images()?;
+    let (images, labels) = (test_images()?, test_labels().map_err(DemoError::Labels)?);
+    let reference = model.reference_logits()?;
+    let reference = reference.features(&[CLASSES], Scaling { scale: 1.0, offset: 0.0 })?;
     let scaling = Scaling { scale: 1.0 / 255.0, offset: 0.0 };
     let features = images.features(&[784], scaling)?;
     let mut compile_options = CompileOptions::new(model.name());
     compile_options.goal = Goal { objective: Objective::Latency, batch: Some(batch), max_memory: None, weights };
+    compile_options.prices = prices;
     compile_options.samples = (0..SAMPLES).map(|image| features.row(image)).collect();
 
     let start = Instant::now();
@@ -212,10 +227,11 @@ fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError
     let program = compiled.plan.program();
     let (mut encrypt, mut evaluate, mut decrypt) = (Vec::new(), Vec::new(), Vec::new());
     let (mut request_bytes, mut response_bytes, mut max_error) = (0, 0, 0.0f64);
+    let (mut correct, mut agreeing) = (0, 0);
     let mut by_operation: Vec<Vec<f64>> = vec![Vec::new(); program.ops().len()];
     // The first run fills pools and caches, and is not counted.
     for run in 0..=options.runs {
-        let first = (SAMPLES + run * batch) % (images.len() - batch);
+        let first = (SAMPLES + run * batch) % (images.len() - batch + 1);
         let one = Samples::new("test images", images.shape(), pixels(&images, first..first + batch))?;
         let one = one.features(&compiled.client.input_shape, scaling)?;
         let start = Instant::now();
@@ -234,20 +250,23 @@ fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError
         let outputs = client.decrypt(&*response, &keys.secret).map_err(JobError::from)?;
         let decrypted = start.elapsed();
         if run > 0 && run <= PROFILED_RUNS {
+            let start = Instant::now();
             let (header, mut reader) = server.read_header(&*request).map_err(JobError::from)?;
             let batch = read_batch(&mut reader, server.params(), &header, server.executor().threads());
-            let timed = server.executor().run_timed(
-                batch.map_err(JobError::from)?,
-                &encrypted_model.arrays,
-                &evaluation,
-                &|_| {},
-            );
-            let (_, seconds) = timed.map_err(|error| JobError::from(ServerError::from(error)))?;
+            let (batch, read) = (batch.map_err(JobError::from)?, start.elapsed());
+            let timed = server.executor().run_timed(batch, &encrypted_model.arrays, &evaluation, &|_| {});
+            let (_, mut seconds) = timed.map_err(|error| JobError::from(ServerError::from(error)))?;
+            seconds[0] += read.as_secs_f64();
             by_operation.iter_mut().zip(seconds).for_each(|(times, seconds)| times.push(1e3 * seconds));
         }
         let expected = (first..first + batch).flat_map(|image| compiled.network.evaluate(&features.row(image)));
         for (found, expected) in outputs.values.iter().zip(expected) {
             max_error = max_error.max((found - expected).abs());
+        }
+        for (image, outputs) in (first..).zip(outputs.values.chunks_exact(outputs.columns)).filter(|_| run > 0) {
+            let class = largest(outputs);
+            correct += usize::from(class == usize::from(labels[image]));
+            agreeing += usize::from(class == largest(&reference.row(image)));
         }
         (request_bytes, response_bytes) = (request.len() as u64, response.len() as u64);
         if run > 0 {
@@ -264,7 +283,7 @@ fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError
     let operations = by_operation.into_iter().enumerate().map(|(op, times)| OperationTime {
         name: program.ops()[op].name(),
         layer: program.names()[op].clone(),
-        predicted_ms: 1e3 * program.work(op).seconds(&REFERENCE, params.degree()),
+        predicted_ms: 1e3 * program.work(op).seconds(compiled.plan.prices(), params.degree()),
         measured_ms: median(times),
     });
     let operations = operations.collect();
@@ -290,6 +309,8 @@ fn measure(job: LatencyJob, options: Options) -> Result<LatencyReport, DemoError
         decrypt_ms: median(decrypt),
         max_error,
         stated_error: compiled.client.error_bound,
+        accuracy: correct as f64 / (options.runs * batch) as f64,
+        agreement: agreeing as f64 / (options.runs * batch) as f64,
         peak_rss_bytes: peak_memory_bytes(),
         runs: options.runs,
         operations,

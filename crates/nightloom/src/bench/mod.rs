@@ -40,6 +40,9 @@ pub enum BenchError {
     /// An operation is refused.
     #[error(transparent)]
     Eval(#[from] nightloom_he::EvalError),
+    /// The planner cannot be calibrated.
+    #[error(transparent)]
+    Calibrate(#[from] nightloom_program::cost::CalibrateError),
     /// Functional encryption refuses.
     #[error(transparent)]
     Fe(#[from] nightloom_fe::FeError),

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use nightloom::calibration::Calibration;
 use nightloom::client::ClientError;
 use nightloom::model::{CompileError, CompileOptions, Compiled, compare, compile};
 use nightloom::output::{NewFile, NewFolder, OutputError, PendingFile};
@@ -11,6 +12,7 @@ use nightloom_compiler::explain::{Comparison, Explanation};
 use nightloom_compiler::plans::latency::Weights;
 use nightloom_compiler::plans::select::{Goal, Objective};
 use nightloom_program::InputEncoding;
+use nightloom_program::cost::REFERENCE;
 use nightloom_program::wire::model_weights_bytes;
 use serde::Serialize;
 
@@ -57,6 +59,10 @@ pub struct Model {
     /// Most memory that the service may take for a request, in megabytes
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
     max_memory: Option<u64>,
+    /// What operations take on the service's machine, written there by calibrate --output [default: what calibrate measured
+    /// here, or a reference machine]
+    #[arg(long, value_name = "FILE")]
+    machine: Option<PathBuf>,
     /// Encrypt the model, too: its owner encrypts NAME.owner for each client, and the service holds no weight
     #[arg(long)]
     encrypt_model: bool,
@@ -122,6 +128,10 @@ impl Model {
 
     fn compile(&self, name: String) -> Result<(CompileOptions, Compiled), CliError> {
         let input = self.input()?;
+        let calibration = match &self.machine {
+            Some(path) => Some(Calibration::read(path)?),
+            None => Calibration::kept(),
+        };
         let onnx = input::model(&self.model)?;
         let mut options = CompileOptions {
             input,
@@ -134,6 +144,7 @@ impl Model {
                 max_memory: self.max_memory.map(|megabytes| megabytes.saturating_mul(1_000_000)),
                 weights: if self.encrypt_model { Weights::Encrypted } else { Weights::Clear },
             },
+            prices: calibration.map_or(REFERENCE, |calibration| calibration.prices),
             ..CompileOptions::new(name)
         };
         if let Some(path) = &self.samples {

@@ -45,6 +45,8 @@ pub enum CliError {
     #[error(transparent)]
     Ring(#[from] RingError),
     #[error(transparent)]
+    Calibration(#[from] nightloom::calibration::CalibrationError),
+    #[error(transparent)]
     Bench(#[from] nightloom::bench::BenchError),
     #[error(transparent)]
     Random(#[from] nightloom::RandomError),

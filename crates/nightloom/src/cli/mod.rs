@@ -1,6 +1,7 @@
 //! The subcommands, in the order in which a model and a sample meet them.
 
 mod bench;
+mod calibrate;
 mod client;
 mod compile;
 mod console;
@@ -56,6 +57,8 @@ enum Command {
     Decrypt(client::Decrypt),
     /// Say what a Nightloom file is
     Inspect(inspect::Inspect),
+    /// Measure what operations take on this machine, for the planner
+    Calibrate(calibrate::Calibrate),
     /// Measure this machine
     Bench(bench::Bench),
     /// Fetch and check data sets
@@ -134,6 +137,7 @@ fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Run(run) => run.run(),
         Command::Decrypt(decrypt) => decrypt.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Calibrate(calibrate) => calibrate.run(),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),
     }

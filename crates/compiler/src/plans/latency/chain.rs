@@ -2,9 +2,9 @@
 //!
 //! Primes have no size here, only a number, on which the time depends.
 
-use nightloom_he::security;
+use nightloom_he::{ExtendedPlaintext, security};
 use nightloom_program::Giants;
-use nightloom_program::cost::{Prices, REFERENCE, SlotMatrixCounts, Work};
+use nightloom_program::cost::{Prices, SlotMatrixCounts, Work};
 
 use super::packing::Steps;
 use super::{Packed, PackedLayer, Weights};
@@ -42,7 +42,7 @@ const MAX_BOTTOM: usize = 3;
 const MAX_ENUMERATED: usize = 4;
 
 /// All chains of a degree, the fastest first.
-pub(super) fn candidates(packed: &Packed, log_degree: u32, insecure: bool) -> Vec<Chain> {
+pub(super) fn candidates(packed: &Packed, log_degree: u32, insecure: bool, prices: &Prices) -> Vec<Chain> {
     let choices: Vec<(bool, usize)> = [false, true].into_iter().flat_map(|m| (0..=2).map(move |s| (m, s))).collect();
     let layers = packed.layers.len();
     let patterns: Vec<Vec<(bool, usize)>> = if layers > MAX_ENUMERATED {
@@ -62,7 +62,7 @@ pub(super) fn candidates(packed: &Packed, log_degree: u32, insecure: bool) -> Ve
         }
         let depth: usize = pattern.iter().map(|(matrix, square)| usize::from(*matrix) + square).sum();
         for (bottom, special) in (1..=MAX_BOTTOM).flat_map(|bottom| (1..=3).map(move |special| (bottom, special))) {
-            let chain = Chain::new(packed, log_degree, depth + bottom, special, &pattern);
+            let chain = Chain::new(packed, log_degree, [depth + bottom, special], &pattern, prices);
             if chain.budgets(insecure).is_some() {
                 chains.push(chain);
             }
@@ -73,19 +73,26 @@ pub(super) fn candidates(packed: &Packed, log_degree: u32, insecure: bool) -> Ve
 }
 
 impl Chain {
-    fn new(packed: &Packed, log_degree: u32, primes: usize, special: usize, pattern: &[(bool, usize)]) -> Self {
-        let (n, prices) = (1u64 << log_degree, &REFERENCE);
+    fn new(
+        packed: &Packed,
+        log_degree: u32,
+        [primes, special]: [usize; 2],
+        pattern: &[(bool, usize)],
+        prices: &Prices,
+    ) -> Self {
+        let n = 1u64 << log_degree;
         let mut limbs = primes;
-        let mut work = Work::default();
+        let inputs = packed.layers.first().map_or(0, |first| first.layer.inputs);
+        let mut work = Work::input(inputs, limbs, n);
         let mut layers = Vec::new();
         for (packed, (rescale_matrix, rescale_square)) in packed.layers.iter().zip(pattern) {
             let steps = packed.cheapest_steps(limbs, special, n, prices);
             work = work + packed.matrix_work(&steps, limbs, special, *rescale_matrix, n);
             limbs -= usize::from(*rescale_matrix);
             let ciphertexts = packed.layer.output.ciphertexts();
-            work = work + Work::key_switch(ciphertexts * packed.layer.folds.len(), limbs, special, special, n);
+            work = work + Work::key_switch(ciphertexts, limbs, special, special, n).times(packed.layer.folds.len());
             if packed.squared {
-                work = work + Work::products(3, ciphertexts, limbs, n);
+                work = work + Work::square(ciphertexts, limbs, n);
                 let divisor = special + usize::from(*rescale_square > 0);
                 work = work + Work::key_switch(ciphertexts, limbs, special, divisor, n);
                 limbs -= rescale_square;
@@ -130,7 +137,10 @@ impl PackedLayer {
             (self.layer.output.ciphertexts(), self.layer.inputs, self.layer.diagonals.len());
         match self.weights {
             Weights::Clear => {
-                let counts = SlotMatrixCounts { rows, columns, diagonals, babies: steps.babies, giants: steps.giants };
+                let residues = ExtendedPlaintext::repeated_residues(n as usize, n as usize / self.layer.width());
+                let weights = (diagonals * residues) as u64;
+                let (babies, giants) = (steps.babies, steps.giants);
+                let counts = SlotMatrixCounts { rows, columns, diagonals, weights, babies, giants };
                 Work::slot_matrix(&counts, limbs, special, rescale, n)
             }
             Weights::Encrypted => {
@@ -138,7 +148,7 @@ impl PackedLayer {
                 let decomposed = if steps.babies + steps.giants == 0 { 0 } else { columns + steps.giants };
                 rotations
                     + Work::decomposition(limbs, special, n).times(decomposed)
-                    + Work::products(4, diagonals, limbs, n)
+                    + Work::multiply(diagonals, limbs, n)
                     + Work::linear(diagonals, 3, limbs, n)
                     + Work::key_switch(rows, limbs, special, special + usize::from(rescale), n)
             }

@@ -9,7 +9,7 @@ pub mod packing;
 mod scales;
 
 use nightloom_he::{CkksParams, CkksSpec, CompressedCiphertext, Level, Ring, Scale, SpecError, security};
-use nightloom_program::cost::Work;
+use nightloom_program::cost::{Prices, Work};
 use nightloom_program::noise::NoiseBound;
 use nightloom_program::{Compression, Op, Program, SlotMatrixError, ValueId, VerifyError, WeightArray};
 use nightloom_ring::RingError;
@@ -40,6 +40,8 @@ pub struct Options {
     pub insecure: bool,
     /// Flattened samples for which the error is bounded and from which the typical size of values is taken.
     pub samples: Vec<Vec<f64>>,
+    /// What the machine of the service takes.
+    pub prices: Prices,
 }
 
 /// What the service holds of the weights.
@@ -80,8 +82,10 @@ pub struct Plan {
     pub error_bound: NoiseBound,
     /// Typical largest output.
     pub output_magnitude: f64,
-    /// Predicted seconds for one request on one thread of the reference machine.
+    /// Predicted seconds for one request on one thread.
     pub seconds: f64,
+    /// What was predicted with.
+    pub prices: Prices,
 }
 
 /// Steps of the search for the smallest primes.
@@ -226,7 +230,7 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
                 continue;
             }
         };
-        let chains = chain::candidates(&packed, log_degree, options.insecure);
+        let chains = chain::candidates(&packed, log_degree, options.insecure, &options.prices);
         // A small response if it can be had; a larger ring would cost more than it saves.
         for (compressed, chain) in [true, false].into_iter().flat_map(|c| chains.iter().map(move |chain| (c, chain))) {
             let attempt = Attempt { network, options, facts: &facts, packed: &packed, chain, compressed };
@@ -290,7 +294,8 @@ fn pack(network: &Network, options: &Options, slots: usize) -> Result<Packed, Pl
         };
         let packed_layer = |layer| PackedLayer::new(index, layer, squared, options.weights);
         let candidates = candidates.into_iter().flatten().map(packed_layer);
-        let cheapest = candidates.min_by(|a, b| a.rough_cost().total_cmp(&b.rough_cost()));
+        let rough_cost = |packed: &PackedLayer| packed.rough_cost(&options.prices);
+        let cheapest = candidates.min_by(|a, b| rough_cost(a).total_cmp(&rough_cost(b)));
         let rows = matrix.rows() * batch;
         layers.push(cheapest.ok_or_else(|| PlanError::TooWide { stage: index, name: name.clone(), rows })?);
     }
@@ -324,13 +329,13 @@ impl PackedLayer {
     }
 
     /// What tells layouts of one layer apart, whatever the parameters.
-    fn rough_cost(&self) -> f64 {
+    fn rough_cost(&self, prices: &Prices) -> f64 {
         const LIMBS: usize = 4;
         let n = 1u64 << 13;
-        let steps = self.cheapest_steps(LIMBS, 1, n, &nightloom_program::cost::REFERENCE);
-        let folds = self.layer.output.ciphertexts() * self.layer.folds.len();
-        let work = self.matrix_work(&steps, LIMBS, 1, true, n) + Work::key_switch(folds, LIMBS, 1, 1, n);
-        work.seconds(&nightloom_program::cost::REFERENCE, n as usize)
+        let steps = self.cheapest_steps(LIMBS, 1, n, prices);
+        let fold = Work::key_switch(self.layer.output.ciphertexts(), LIMBS, 1, 1, n);
+        let work = self.matrix_work(&steps, LIMBS, 1, true, n) + fold.times(self.layer.folds.len());
+        work.seconds(prices, n as usize)
     }
 }
 
@@ -472,7 +477,8 @@ impl Attempt<'_> {
             magnitudes,
             error_bound,
             output_magnitude: facts.output_magnitude,
-            seconds: program.total_work().seconds(&nightloom_program::cost::REFERENCE, params.degree()),
+            seconds: program.total_work().seconds(&options.prices, params.degree()),
+            prices: options.prices,
             program,
         })
     }

@@ -12,6 +12,7 @@ mod scales;
 mod sketch;
 
 use nightloom_he::{CkksSpec, Ring, SpecError, security};
+use nightloom_program::cost::Prices;
 use nightloom_program::{Program, VerifyError};
 use nightloom_ring::RingError;
 
@@ -36,6 +37,8 @@ pub struct Options {
     /// Flattened samples for which the error is bounded and from which the typical size of the outputs is taken;
     /// pseudo-random ones if empty.
     pub samples: Vec<Vec<f64>>,
+    /// What the machine of the service takes.
+    pub prices: Prices,
 }
 
 /// When a product is brought back to two components and one level down.
@@ -70,8 +73,10 @@ pub struct Plan {
     pub error_bound_public_key: f64,
     /// Typical largest output.
     pub output_magnitude: f64,
-    /// Predicted seconds for one batch on one thread of the reference machine.
+    /// Predicted seconds for one batch on one thread.
     pub seconds: f64,
+    /// What was predicted with.
+    pub prices: Prices,
 }
 
 /// How much larger than at the worst sample the error may be at another input.
@@ -141,7 +146,7 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
     let degrees = security::log_degrees().filter(|log| (12..=16).contains(log));
     for log_degree in degrees.filter(|log| options.log_degree.is_none_or(|wanted| wanted == *log)) {
         let noise = RingNoise::new(log_degree)?;
-        let candidates = candidates(log_degree, depth, &shapes, &facts);
+        let candidates = candidates(log_degree, depth, &shapes, &facts, &options.prices);
         for candidate in &candidates {
             if let Some(plan) = search.smallest(*candidate, noise)? {
                 return Ok(plan);
@@ -171,13 +176,19 @@ struct Candidate<'a> {
 }
 
 /// All candidates of one degree, the fastest first.
-fn candidates<'a>(log_degree: u32, depth: usize, shapes: &'a [Sketch], facts: &Facts) -> Vec<Candidate<'a>> {
+fn candidates<'a>(
+    log_degree: u32,
+    depth: usize,
+    shapes: &'a [Sketch],
+    facts: &Facts,
+    prices: &Prices,
+) -> Vec<Candidate<'a>> {
     let special_counts = if depth == 0 { 0..=0 } else { 1..=3usize };
     let mut candidates = Vec::new();
     for sketch in shapes.iter().filter(|shape| shape.depth <= depth) {
         for (special, bottom) in special_counts.clone().flat_map(|special| [(special, 1), (special, 2)]) {
             let primes = depth + bottom;
-            let seconds = sketch.seconds(facts, 1 << log_degree, primes, special);
+            let seconds = sketch.seconds(facts, 1 << log_degree, [primes, special], prices);
             candidates.push(Candidate { sketch, log_degree, primes, special, seconds });
         }
     }
@@ -309,6 +320,7 @@ impl<'a> Search<'a> {
             output_magnitude: self.facts.output_magnitude(),
             program,
             seconds,
+            prices: self.options.prices,
         };
         let precision = plan.precision_bits();
         self.best_precision = Some(self.best_precision.map_or(precision, |best| best.max(precision)));

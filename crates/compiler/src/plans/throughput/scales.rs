@@ -332,6 +332,7 @@ mod tests {
     use crate::interval::Interval;
     use crate::matrix::SparseMatrix;
     use crate::network::{Network, Stage, ValueId};
+    use nightloom_program::cost::REFERENCE;
 
     fn random(seed: u64) -> impl FnMut() -> f64 {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -370,7 +371,14 @@ mod tests {
 
     fn facts(network: &Network) -> Facts {
         let input = Interval::new(-1.0, 1.0).unwrap();
-        let options = Options { input, precision_bits: 7.0, log_degree: None, insecure: false, samples: vec![] };
+        let options = Options {
+            input,
+            precision_bits: 7.0,
+            log_degree: None,
+            insecure: false,
+            samples: vec![],
+            prices: REFERENCE,
+        };
         Facts::new(network, &options).unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! The order of a program's operations, with its scales still open.
 
-use nightloom_program::cost::{REFERENCE, Work};
+use nightloom_program::cost::{Prices, Work};
 
 use super::Placement;
 use super::facts::Facts;
@@ -71,16 +71,17 @@ pub(super) fn sketches(network: &Network) -> Vec<Sketch> {
 
 impl Sketch {
     /// Predicted seconds for one batch of `degree` samples with this many primes, of any size.
-    pub fn seconds(&self, facts: &Facts, degree: usize, primes: usize, special: usize) -> f64 {
+    pub fn seconds(&self, facts: &Facts, degree: usize, [primes, special]: [usize; 2], prices: &Prices) -> f64 {
         let n = degree as u64;
         let limbs = |step: usize| primes - self.types[step].used;
         let work = self.steps.iter().zip(&self.types).enumerate().map(|(index, (step, result))| {
             let StepType { components, features, .. } = *result;
             match step {
-                Step::Input | Step::DropTo { .. } => Work::default(),
+                Step::Input => Work::input(features, limbs(index), n),
+                Step::DropTo { .. } => Work::default(),
                 Step::Linear { stage, .. } => Work::linear(facts.layers[*stage].weights, components, limbs(index), n),
-                Step::Square { .. } => Work::products(3, features, limbs(index), n),
-                Step::Multiply { .. } => Work::products(4, features, limbs(index), n),
+                Step::Square { .. } => Work::square(features, limbs(index), n),
+                Step::Multiply { .. } => Work::multiply(features, limbs(index), n),
                 Step::Relinearize { source } => Work::key_switch(features, limbs(*source), special, special, n),
                 Step::RelinearizeRescale { source } => {
                     Work::key_switch(features, limbs(*source), special, special + 1, n)
@@ -88,7 +89,7 @@ impl Sketch {
                 Step::Rescale { source } => Work::division(components * features, limbs(*source), 1, n),
             }
         });
-        work.fold(Work::default(), |sum, work| sum + work).seconds(&REFERENCE, degree)
+        work.fold(Work::default(), |sum, work| sum + work).seconds(prices, degree)
     }
 }
 
