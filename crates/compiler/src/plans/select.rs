@@ -82,7 +82,9 @@ pub enum SelectError {
     Impossible(Vec<Refusal>),
     /// No plan fits the memory.
     #[error(
-        "no plan fits {limit} bytes of memory; the nearest, for {objective}, is the {plan} plan with about {found} bytes"
+        "no plan fits {} MB of memory; the one that needs least is the {plan} plan, with about {} MB",
+        megabytes(*limit),
+        megabytes(*found)
     )]
     Memory {
         /// The limit.
@@ -91,9 +93,12 @@ pub enum SelectError {
         plan: &'static str,
         /// What it takes.
         found: u64,
-        /// What was to be chosen for.
-        objective: Objective,
     },
+}
+
+/// Rounded up.
+fn megabytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1_000_000)
 }
 
 fn joined(refusals: &[Refusal]) -> String {
@@ -244,5 +249,5 @@ pub fn select(network: &Network, options: &throughput::Options, goal: &Goal) -> 
     let limit = goal.max_memory.unwrap_or(u64::MAX);
     let fitting = candidates.into_iter().find(|candidate| candidate.memory_bytes <= limit);
     let (plan, found) = smallest;
-    fitting.map(|candidate| candidate.plan).ok_or(SelectError::Memory { limit, plan, found, objective: goal.objective })
+    fitting.map(|candidate| candidate.plan).ok_or(SelectError::Memory { limit, plan, found })
 }

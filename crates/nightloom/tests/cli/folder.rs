@@ -35,6 +35,8 @@ impl Folder {
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nightloom"));
         command.args(arguments.split_whitespace()).current_dir(self.0.path());
+        // Plans are those of the reference machine, whatever was measured on this one.
+        command.env("XDG_CACHE_HOME", self.0.path().join(".cache"));
         command
     }
 

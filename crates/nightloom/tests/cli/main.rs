@@ -2,6 +2,7 @@
 
 mod folder;
 mod interrupted;
+mod latency;
 #[cfg(unix)]
 mod streams;
 
