@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from side_by_side import install, others, report
@@ -57,11 +59,10 @@ Side = PythonSide | RustSide
 
 
 @dataclass(frozen=True)
-class Suite:
-    """Which `nightloom bench` runs against which peers, and in how many rounds by default."""
+class Job:
+    """A `nightloom bench` run, and the peers that do the same."""
 
     bench: str
-    rounds: int
     sides: tuple[Side, ...]
     network: str | None = None
 
@@ -69,51 +70,89 @@ class Suite:
         network = ["--network", self.network] if self.network else []
         return ["bench", self.bench, *network, "--threads", "1", "--json"]
 
-    def rows(self, rounds: list[report.Round]) -> list[report.Row]:
-        if self.bench == "fe":
-            return report.functional_rows(rounds)
-        return report.network_rows(self.network, rounds) if self.network else report.primitive_rows(rounds)
+
+@dataclass(frozen=True)
+class Suite:
+    """Jobs that make one table, the number of rounds by default, and how the rounds become rows."""
+
+    rounds: int
+    jobs: tuple[Job, ...]
+    rows: Callable[[list[report.Round]], list[report.Row]]
+
+    def label(self, job: Job) -> str:
+        """What Nightloom's side of a job is called; a suite of several jobs has one for each network."""
+        return report.OURS if len(self.jobs) == 1 else f"{report.OURS}, {job.network}"
+
+
+def _single_images(network: str, *others: Side) -> Job:
+    orion = PythonSide(f"Orion, {network}", install.ORION, "orion_latency", (network,))
+    return Job("latency", (*others, orion), network)
 
 
 TFHE_NTT = PEERS / "ntt" / "Cargo.toml"
 
 SUITES = {
     "ntt": Suite(
-        "ring",
         7,
         (
-            RustSide("tfhe-ntt, AVX2", TFHE_NTT, "peer-ntt"),
-            RustSide("tfhe-ntt, AVX-512", TFHE_NTT, "peer-ntt", ("avx512",)),
+            Job(
+                "ring",
+                (
+                    RustSide("tfhe-ntt, AVX2", TFHE_NTT, "peer-ntt"),
+                    RustSide("tfhe-ntt, AVX-512", TFHE_NTT, "peer-ntt", ("avx512",)),
+                ),
+            ),
         ),
+        report.primitive_rows,
     ),
     "ckks": Suite(
-        "ckks",
         3,
         (
-            PythonSide("SEAL", install.SEAL, "seal_ckks"),
-            PythonSide("OpenFHE", install.OPENFHE, "openfhe_ckks"),
-            PythonSide("Lattigo", install.LATTIGO, "lattigo_ckks"),
+            Job(
+                "ckks",
+                (
+                    PythonSide("SEAL", install.SEAL, "seal_ckks"),
+                    PythonSide("OpenFHE", install.OPENFHE, "openfhe_ckks"),
+                    PythonSide("Lattigo", install.LATTIGO, "lattigo_ckks"),
+                ),
+            ),
         ),
+        report.primitive_rows,
     ),
     "throughput": Suite(
-        "throughput",
         1,
         (
-            PythonSide("SEAL, CryptoNets", install.SEAL, "seal_cryptonets"),
-            PythonSide("Lattigo, CryptoNets", install.LATTIGO, "lattigo_cryptonets"),
+            Job(
+                "throughput",
+                (
+                    PythonSide("SEAL, CryptoNets", install.SEAL, "seal_cryptonets"),
+                    PythonSide("Lattigo, CryptoNets", install.LATTIGO, "lattigo_cryptonets"),
+                ),
+                network="cryptonets",
+            ),
         ),
-        network="cryptonets",
+        partial(report.network_rows, "cryptonets"),
+    ),
+    "latency": Suite(
+        2,
+        (
+            _single_images("e2dm", PythonSide("TenSEAL, e2dm", install.TENSEAL, "tenseal_e2dm")),
+            *(_single_images(network) for network in ("cryptonets", "lola", "lola-small", "mlp", "lenet")),
+        ),
+        report.latency_rows,
     ),
     "tenseal": Suite(
-        "throughput",
         3,
         (
-            PythonSide("TenSEAL, one image", install.TENSEAL, "tenseal_e2dm"),
-            PythonSide("TenSEAL, batch", install.TENSEAL, "tenseal_e2dm", ("--batch",), once=True),
+            Job(
+                "throughput",
+                (PythonSide("TenSEAL, batch", install.TENSEAL, "tenseal_e2dm", ("--batch",), once=True),),
+                network="e2dm",
+            ),
         ),
-        network="e2dm",
+        partial(report.network_rows, "e2dm"),
     ),
-    "fe": Suite("fe", 3, (PythonSide("pymife", install.PYMIFE, "pymife_fe"),)),
+    "fe": Suite(3, (Job("fe", (PythonSide("pymife", install.PYMIFE, "pymife_fe"),)),), report.functional_rows),
 }
 
 
@@ -140,17 +179,17 @@ def main(arguments: list[str] | None = None) -> int:
     other_cores: dict[str, float | None] = {}
     for name in options.only:
         suite = SUITES[name]
-        commands: list[tuple[str, list[str], bool]] = []
-        if nightloom:
-            commands.append((report.OURS, [str(nightloom), *suite.bench_arguments()], False))
-        for side in suite.sides:
-            _progress(f"{side.label}: installing")
-            try:
-                commands.append((side.label, side.command(), side.once))
-            except NotInstalled as reason:
-                missing[side.label] = f"not installed: {reason}"
+        sides = [
+            [
+                *([(suite.label(job), [str(nightloom), *job.bench_arguments()], False)] if nightloom else []),
+                *_peer_commands(job, missing),
+            ]
+            for job in suite.jobs
+        ]
         observer = others.Observer()
-        rounds = _alternate(name, commands, options.rounds or suite.rounds, missing)
+        # Job by job, so that what forms a ratio runs close together.
+        by_job = [_alternate(name, commands, options.rounds or suite.rounds, missing) for commands in sides]
+        rounds = [[document for part in parts for document in part] for parts in zip(*by_job, strict=True)]
         other_cores[name] = observer.cores()
         results[name] = rounds
         for document in (document for round_ in rounds for document in round_):
@@ -195,7 +234,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"some of {', '.join(SUITES)} (default: all)",
     )
     parser.add_argument(
-        "--rounds", type=_positive, help="alternations of the sides (default: ntt 7, ckks 3, throughput 1, tenseal 3, fe 3)"
+        "--rounds",
+        type=_positive,
+        help="alternations of the sides "
+        f"(default: {', '.join(f'{name} {suite.rounds}' for name, suite in SUITES.items())})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of Markdown tables")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="also write FILE.md, and FILE.json beside it")
@@ -222,6 +264,18 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _peer_commands(job: Job, missing: dict[str, str]) -> list[tuple[str, list[str], bool]]:
+    """The peers of a job that can be run; `missing` gets the others."""
+    commands = []
+    for side in job.sides:
+        _progress(f"{side.label}: installing")
+        try:
+            commands.append((side.label, side.command(), side.once))
+        except NotInstalled as reason:
+            missing[side.label] = f"not installed: {reason}"
+    return commands
+
+
 def _alternate(
     suite: str, commands: list[tuple[str, list[str], bool]], rounds: int, missing: dict[str, str]
 ) -> list[report.Round]:
@@ -236,7 +290,7 @@ def _alternate(
                 continue
             _progress(f"{suite}, round {number + 1} of {rounds}: {label}")
             try:
-                documents[-1].append(_run_side(command, own=label == report.OURS))
+                documents[-1].append(_run_side(command, own=label.startswith(report.OURS)))
             except SideFailed as reason:
                 broken.add(label)
                 missing[f"{label}, suite {suite}"] = f"failed: {reason}"
@@ -280,7 +334,7 @@ def _heading(
             "",
             _other_work(other_cores),
             "",
-            "A cell holds the peer's median time and, in bold, how many times Nightloom's it is (lowest and highest "
+            "A cell holds the peer's median time or size and, in bold, how many times Nightloom's it is (lowest and highest "
             "round in brackets).",
             "",
         ]

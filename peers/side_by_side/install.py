@@ -3,6 +3,7 @@
 A peer that does not install is a fact to report, not a failure: `NotInstalled` carries the reason.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -34,6 +35,7 @@ class Environment:
 SEAL = Environment("seal", "import seal")
 OPENFHE = Environment("openfhe", "import openfhe")
 TENSEAL = Environment("tenseal", "import tenseal")
+ORION = Environment("orion", "import orion.nn; from orion.core import scheme")
 PYMIFE = Environment("pymife", "from mife.single.selective.ddh import FeDDH")
 LATTIGO = Environment(
     "lattigo",
@@ -46,8 +48,16 @@ def python(environment: Environment) -> Path:
     """The interpreter of the peer's virtual environment, which is made first if it is missing or outdated.
 
     Wheels serve some versions of Python and not others, so every interpreter of this machine is tried, the running
-    one first.
+    one first. What failed once is not tried again.
     """
+    outcome = _installed(environment)
+    if isinstance(outcome, NotInstalled):
+        raise outcome
+    return outcome
+
+
+@functools.cache
+def _installed(environment: Environment) -> Path | NotInstalled:
     requirements = PEERS / "requirements" / f"{environment.name}.txt"
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
     folder = ENVIRONMENTS / environment.name
@@ -70,7 +80,7 @@ def python(environment: Environment) -> Path:
         stamp.write_text(digest)
         return executable
     shutil.rmtree(folder, ignore_errors=True)
-    raise NotInstalled(reason)
+    return NotInstalled(reason)
 
 
 def rust_binary(manifest: Path, package: str, features: tuple[str, ...] = ()) -> Path:

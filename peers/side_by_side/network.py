@@ -1,8 +1,8 @@
-"""The two networks of the suites, their weights, and the images they classify.
+"""The networks of the suites, their weights, and the images they classify.
 
-Both have the shape convolution, square, dense, square, dense, on 28 x 28 images. Weights and images are those that
-Nightloom ships when they are there, so that all sides do the same job; otherwise they are random, which takes
-the same time.
+The two of the batch suites have the shape convolution, square, dense, square, dense, on 28 x 28 images. Weights and
+images are those that Nightloom ships when they are there, so that all sides do the same job; otherwise they are random,
+which takes the same time.
 """
 
 import gzip
@@ -11,8 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-ASSETS = Path(__file__).parents[2] / "crates" / "nightloom" / "assets"
+from side_by_side import onnx_file
+
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "crates" / "nightloom" / "assets"
 SIDE = 28
+# Part of the largest logit by which those of single images may be off. A value that wrapped around is off by more.
+TOLERATED_ERROR = 0.2
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def load(name: str) -> Network:
 def _from_onnx(path: Path, shapes: list[tuple[int, ...]]) -> list[np.ndarray] | None:
     if not path.exists():
         return None
-    tensors = _initializers(path.read_bytes())
+    tensors = [array for array in onnx_file.initializers(path.read_bytes()).values() if array.dtype == np.float64]
     arrays = []
     for shape in shapes:
         # A dense layer may be stored as `[inputs, outputs]`.
@@ -97,60 +102,18 @@ def _from_onnx(path: Path, shapes: list[tuple[int, ...]]) -> list[np.ndarray] | 
     return arrays
 
 
-def _initializers(model: bytes) -> list[np.ndarray]:
-    """The `float` constants of an ONNX model's graph, whose field numbers are those of onnx.proto."""
-    arrays = []
-    for graph in _fields(model, 7):
-        for tensor in _fields(graph, 5):
-            if _fields(tensor, 2) != [1]:
-                continue
-            # Repeated numbers come packed, or one by one.
-            dims = [dim for part in _fields(tensor, 1) for dim in ([part] if isinstance(part, int) else _varints(part))]
-            raw = b"".join(_fields(tensor, 9) or _fields(tensor, 4))
-            arrays.append(np.frombuffer(raw, "<f4").astype(np.float64).reshape(dims))
-    return arrays
+def model_file(name: str) -> Path:
+    """The ONNX file of a network that Nightloom ships: `NAME.onnx`."""
+    paths = [folder / f"{name}.onnx" for folder in (ASSETS, ROOT / "models")]
+    for path in paths:
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"neither {paths[0]} nor {paths[1]} exists")
 
 
-def _fields(message: bytes, wanted: int) -> list:
-    """The values of one field of a protobuf message: `int` for a varint, `bytes` for the other types."""
-    values = []
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        kind = tag & 7
-        if kind == 0:
-            value, position = _varint(message, position)
-        elif kind in (1, 2, 5):
-            size = {1: 8, 5: 4}.get(kind)
-            if size is None:
-                size, position = _varint(message, position)
-            value = message[position : position + size]
-            position += size
-        else:
-            raise ValueError(f"wire type {kind} in a protobuf message")
-        if tag >> 3 == wanted:
-            values.append(value)
-    return values
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[position]
-        value |= (byte & 0x7F) << shift
-        position += 1
-        shift += 7
-        if byte < 0x80:
-            return value, position
-
-
-def _varints(packed: bytes) -> list[int]:
-    values = []
-    position = 0
-    while position < len(packed):
-        value, position = _varint(packed, position)
-        values.append(value)
-    return values
+def reference(name: str) -> np.ndarray:
+    """ONNX Runtime's logits `[10000, 10]` of a shipped network, for the MNIST test images."""
+    return np.load(model_file(name).with_suffix(".reference.npz"))["logits"].astype(np.float64)
 
 
 def images(count: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -181,3 +144,15 @@ def agreement(network: Network, inputs: np.ndarray, labels: np.ndarray | None, l
     if network.trained and labels is not None:
         result["accuracy"] = float((logits.argmax(axis=1) == labels).mean())
     return result
+
+
+def max_error(name: str, clear: np.ndarray, logits: np.ndarray) -> float:
+    """Largest difference of the `logits` `[images, 10]` of a few single images from the clear ones.
+
+    Raises `RuntimeError` if an image loses its class, or if a logit is off by more than `TOLERATED_ERROR` of the
+    largest one: the peer would then not have done the job.
+    """
+    error, largest = float(np.abs(logits - clear).max()), float(np.abs(clear).max())
+    if (logits.argmax(axis=1) != clear.argmax(axis=1)).any() or not error <= TOLERATED_ERROR * largest:
+        raise RuntimeError(f"{name}: logits are wrong by up to {error:.3g}, where the largest is {largest:.3g}")
+    return error

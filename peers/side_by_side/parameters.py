@@ -1,4 +1,4 @@
-"""The parameter sets of the CKKS suite, all at 128 bits of security or more.
+"""What is secure, and the parameter sets of the CKKS suite, all at 128 bits of security or more.
 
 `limbs` counts the primes of the ciphertext modulus Q, `special` those of the key-switching modulus P. Every
 library gets the same degree and the same number of limbs in Q. P is what the library supports that is nearest
@@ -24,6 +24,10 @@ PARAMETER_SETS = (
     ParameterSet(degree=16384, limbs=7, special=2),
     ParameterSet(degree=32768, limbs=14, special=3),
 )
+
+# Largest log2(QP) at 128 bits of security, by log2 of the degree: the table that Nightloom holds itself to
+# (crates/he/src/security.rs), for both rings.
+MAX_LOG_QP = {12: 106, 13: 214, 14: 430, 15: 868, 16: 1747}
 
 # The scale of every plaintext in the suite. It has no influence on the time.
 LOG_SCALE = 40

@@ -13,7 +13,7 @@ OURS = "Nightloom"
 
 @dataclass(frozen=True)
 class Ratio:
-    """One peer against Nightloom in one row. Times are medians over the rounds, in the unit of the suite."""
+    """One peer against Nightloom in one row. Times (or sizes) are medians over the rounds, in the unit of the row."""
 
     peer: str
     time: float
@@ -24,13 +24,15 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Row:
-    """One operation: what it is, Nightloom's time (if it has it), and the peers'."""
+    """One operation: what it is, Nightloom's time or size (if it has it), and the peers'."""
 
     operation: str
     parameters: str
     # The list of the JSON object that the operation belongs to, and Nightloom's fields that say what was done.
     list: str
     job: dict
+    # One of `UNITS`.
+    unit: str
     ours: float | None
     peers: tuple[Ratio, ...]
 
@@ -51,7 +53,7 @@ Round = list[dict]
 
 
 def primitive_rows(rounds: list[Round]) -> list[Row]:
-    """Rows of the suites `ntt` and `ckks`, in the unit of the suite (`UNITS`)."""
+    """Rows of the suites `ntt` and `ckks`, in microseconds and milliseconds."""
     tables = [_times(round_) for round_ in rounds]
     jobs = {key: job for round_ in rounds for document in round_ for key, job in _jobs(document).items()}
     keys = list(dict.fromkeys(key for table in tables for key in table))
@@ -80,6 +82,7 @@ def primitive_rows(rounds: list[Round]) -> list[Row]:
                 parameters=f"{degree}{note}{LISTS[name]}",
                 list=name,
                 job=jobs.get((name, degree, limbs, vectors), {}),
+                unit="us" if name == "ntt" else "ms",
                 ours=statistics.median(ours) if ours else None,
                 peers=peers,
             )
@@ -202,11 +205,74 @@ def network_rows(network: str, rounds: list[Round]) -> list[Row]:
                     parameters=f"{network}, " + (f"a batch ({sizes})" if batched else "one image"),
                     list="networks",
                     job={"network": network, "batch": batched, "step": step},
+                    unit="s",
                     ours=statistics.median(ours) if ours else None,
                     peers=peers,
                 )
             )
     return rows
+
+
+# Of a single image: what a table calls it, its field in the sides' objects, and its unit.
+LATENCY = {
+    "evaluate": ("evaluate_ms", "ms"),
+    "encrypt": ("encrypt_ms", "ms"),
+    "decrypt": ("decrypt_ms", "ms"),
+    "set-up": ("setup_s", "s"),
+    "evaluation keys": ("key_bytes", "bytes"),
+    "request": ("request_bytes", "bytes"),
+    "response": ("response_bytes", "bytes"),
+    "peak memory": ("peak_rss_bytes", "bytes"),
+    "largest error": ("max_error", ""),
+    "degree": ("degree", "count"),
+    "bits of all primes": ("log_qp", ""),
+}
+# Choices, of which no ratio is formed.
+LATENCY_PARAMETERS = ("degree", "bits of all primes")
+
+
+def latency_rows(rounds: list[Round]) -> list[Row]:
+    """Rows of the suite `latency`: everything of `LATENCY`, for each network and number of images of a request."""
+    jobs = dict.fromkeys((document["network"], document["images"]) for round_ in rounds for document in round_)
+    rows = []
+    for operation, (field, unit) in LATENCY.items():
+        for network, images in jobs:
+            tables = [_latency_table(round_, network, images) for round_ in rounds]
+            sides = list(dict.fromkeys(side for table in tables for side in table.get(field, {})))
+            peers = tuple(_ratio(side, field, tables) for side in sides if side != OURS)
+            if operation in LATENCY_PARAMETERS:
+                peers = tuple(Ratio(peer.peer, peer.time, None, None, None) for peer in peers)
+            if not peers:
+                continue
+            own = {
+                name: _whole(statistics.median(values), kind)
+                for name, kind in LATENCY.values()
+                if (values := [table[name][OURS] for table in tables if OURS in table.get(name, {})])
+            }
+            rows.append(
+                Row(
+                    operation=operation,
+                    parameters=f"{network}, " + ("one image" if images == 1 else f"{images} images"),
+                    list="latency",
+                    job={"network": network, "images": images, **own},
+                    unit=unit,
+                    ours=own.get(field),
+                    peers=peers,
+                )
+            )
+    return rows
+
+
+def _latency_table(round_: Round, network: str, images: int) -> dict[str, dict[str, float]]:
+    """Per field of `LATENCY`, the value of every side that has one."""
+    table: dict[str, dict[str, float]] = {}
+    for document in round_:
+        if (document["network"], document["images"]) != (network, images):
+            continue
+        for field, _ in LATENCY.values():
+            if document.get(field) is not None:
+                table.setdefault(field, {})[document.get("library", OURS)] = document[field]
+    return table
 
 
 def functional_rows(rounds: list[Round]) -> list[Row]:
@@ -235,6 +301,7 @@ def functional_rows(rounds: list[Round]) -> list[Row]:
                 parameters=f"{scheme}, {dim} values, {weight_bits}-bit weights",
                 list="functional",
                 job=dict(zip(fields, key, strict=True)),
+                unit="us",
                 ours=statistics.median(ours) if ours else None,
                 peers=peers,
             )
@@ -246,12 +313,16 @@ def json_lists(rows: list[Row]) -> dict[str, list[dict]]:
     """The lists of `nightloom bench --json`: Nightloom's times, and beside them a peer's name, its times and `ratio`.
 
     A row of `ntt` holds both transforms, of a peer on the vectors of Nightloom's `kernel`; its `ratio` is that of the
-    forward one. What only one side does has no row.
+    forward one. A row of `latency` holds all that is known of a request; its `ratio` is that of the evaluation. What only
+    one side does has no row.
     """
     lists: dict[str, list[dict]] = {}
     transforms: dict[tuple, dict] = {}
     for row in rows:
         for peer in row.peers:
+            if row.list == "latency" and row.operation != "evaluate":
+                _add_to_latency(lists, row, peer)
+                continue
             if peer.ratio is None:
                 continue
             entries = lists.setdefault(row.list, [])
@@ -269,6 +340,8 @@ def json_lists(rows: list[Row]) -> dict[str, list[dict]]:
                 entries.append(
                     {**row.job, "image_s": row.ours, "peer": peer.peer, "peer_image_s": peer.time, **ratios}
                 )
+            elif row.list == "latency":
+                entries.append({**row.job, "peer": peer.peer, "peer_evaluate_ms": peer.time, **ratios})
             elif row.list == "functional":
                 entries.append({**row.job, "us": row.ours, "peer": peer.peer, "peer_us": peer.time, **ratios})
             else:
@@ -277,13 +350,24 @@ def json_lists(rows: list[Row]) -> dict[str, list[dict]]:
     return lists
 
 
-# Seconds in the unit of a suite's times.
-UNITS = {"ntt": 1e-6, "ckks": 1e-3, "throughput": 1.0, "tenseal": 1.0, "fe": 1e-6}
+def _add_to_latency(lists: dict[str, list[dict]], row: Row, peer: Ratio) -> None:
+    """Adds what a peer measured beside the evaluation to the row of its evaluation."""
+    field, unit = LATENCY[row.operation]
+    for entry in lists.get("latency", []):
+        if (entry["network"], entry["images"], entry["peer"]) == (row.job["network"], row.job["images"], peer.peer):
+            entry[f"peer_{field}"] = _whole(peer.time, unit)
+
+
+def _whole(value: float, unit: str) -> float:
+    """Bytes and counts are whole numbers, which the median of two need not be."""
+    return round(value) if unit in ("bytes", "count") else value
+
 
 TITLES = {
     "ntt": "Negacyclic NTT, one limb",
     "ckks": "CKKS primitives",
     "throughput": "CryptoNets on a batch",
+    "latency": "Single images",
     "tenseal": "The network of TenSEAL's tutorial",
     "fe": "Functional encryption of inner products",
 }
@@ -309,9 +393,17 @@ NOTES = {
         "the secret one. Nightloom's encryption includes writing the request, and `load` is reading it; the peers' "
         "ciphertexts stay in memory, so theirs is 0."
     ),
+    "latency": (
+        "One image in one ciphertext, with the same weights on both sides, at 128 bits by Nightloom's table. "
+        "`evaluate` is the service's work: for Nightloom from the bytes of the request to those of the response, "
+        "for the peers from ciphertext to ciphertext. `set-up` is compiling (TenSEAL does not) and making the keys."
+        " Nightloom encrypts with the secret key, the peers with the public one. Sizes are of what each side "
+        "writes; Orion cannot write ciphertexts. Memory is the peak of client and service in one process, "
+        "compilation included. `largest error` is of a logit, against the clear evaluation."
+    ),
     "tenseal": (
         "One image and a batch are different jobs: a batch fills every slot with another image and waits for all of "
-        "them. They are compared only with their like."
+        "them. They are compared only with their like; single images are the suite `latency`."
     ),
     "fe": (
         "The scheme of Abdalla et al. (PKC 2015); data within +-255. pymife is Python over gmpy2 and opens one value at a "
@@ -328,17 +420,17 @@ def markdown(suite: str, rows: list[Row]) -> str:
     body = []
     for row in rows:
         by_name = {peer.peer: peer for peer in row.peers}
-        unit = UNITS[suite]
-        cells = [row.operation, row.parameters, _time(row.ours, unit)]
+        cells = [row.operation, row.parameters, _value(row.ours, row.unit)]
         for name in peers:
             peer = by_name.get(name)
             if peer is None:
                 cells.append("-")
             elif peer.ratio is None:
-                cells.append(_time(peer.time, unit))
+                cells.append(_value(peer.time, row.unit))
             else:
-                spread = "" if peer.lowest == peer.highest else f" ({_number(peer.lowest)}-{_number(peer.highest)})"
-                cells.append(f"{_time(peer.time, unit)}, **{_number(peer.ratio)}x**{spread}")
+                lowest, highest = _number(peer.lowest), _number(peer.highest)
+                spread = "" if lowest == highest else f" ({lowest}-{highest})"
+                cells.append(f"{_value(peer.time, row.unit)}, **{_number(peer.ratio)}x**{spread}")
         body.append(cells)
     widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
 
@@ -352,6 +444,27 @@ def markdown(suite: str, rows: list[Row]) -> str:
 def _number(value: float) -> str:
     # From 999.5 on, three digits would turn into an exponent.
     return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+
+
+# What a row's values are in; of times, the seconds.
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "bytes": None, "count": None, "": None}
+
+
+def _value(value: float | None, unit: str) -> str:
+    """Three digits, with the unit that suits."""
+    if value is None:
+        return "-"
+    if unit == "bytes":
+        return _bytes(value)
+    seconds = UNITS[unit]
+    return _number(value) if seconds is None else _time(value, seconds)
+
+
+def _bytes(value: float) -> str:
+    for factor, name in ((1, "bytes"), (1e3, "kB"), (1e6, "MB")):
+        if value < 999.5 * factor:
+            return f"{_number(value / factor)} {name}"
+    return f"{_number(value / 1e9)} GB"
 
 
 def _time(value: float | None, unit: float) -> str:

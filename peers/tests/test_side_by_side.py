@@ -3,11 +3,14 @@
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -164,6 +167,71 @@ class NetworkRows(unittest.TestCase):
         self.assertEqual({row.ours for row in rows}, {None})
 
 
+def latency(network: str, evaluate_ms: float, images: int = 1, **changes) -> dict:
+    """What `nightloom bench latency --json` prints of a request, as far as the suite compares it."""
+    result = {"network": network, "images": images, "evaluate_ms": evaluate_ms, "setup_s": 2.0}
+    result |= {"key_bytes": 16_000_000, "request_bytes": 180_000, "response_bytes": 29_000}
+    return result | {"max_error": 0.004, "degree": 8192, "log_qp": 206.0} | changes
+
+
+class LatencyRows(unittest.TestCase):
+    def rounds(self) -> list[report.Round]:
+        """Two rounds with two networks and two peers, one of which writes no ciphertexts."""
+        unsized = {"request_bytes": None, "response_bytes": None}
+        return [
+            [
+                ours("latency", **latency("e2dm", own)),
+                theirs("latency", "TenSEAL", **latency("e2dm", 3000.0, setup_s=1.0, max_error=4.0)),
+                theirs("latency", "Orion", **latency("e2dm", 200.0, key_bytes=112_000_000, log_qp=214.0) | unsized),
+                ours("latency", **latency("lola", 40.0)),
+                theirs("latency", "Orion", **latency("lola", 120.0) | unsized),
+            ]
+            for own in (20.0, 30.0)
+        ]
+
+    def test_a_ratio_is_formed_in_its_round_and_network(self):
+        rows = report.latency_rows(self.rounds())
+        e2dm, lola = [row for row in rows if row.operation == "evaluate"]
+        self.assertEqual((e2dm.parameters, e2dm.ours), ("e2dm, one image", 25.0))
+        self.assertEqual(e2dm.peers[0], report.Ratio("TenSEAL", 3000.0, 125.0, 100.0, 150.0))
+        self.assertEqual(lola.parameters, "lola, one image")
+        self.assertEqual(lola.peers, (report.Ratio("Orion", 120.0, 3.0, 3.0, 3.0),))
+
+    def test_requests_of_other_sizes_are_never_compared(self):
+        own = ours("latency", **latency("e2dm", 20.0, images=64))
+        peers = theirs("latency", "Orion", **latency("e2dm", 200.0))
+        (row,) = [row for row in report.latency_rows([[own, peers]]) if row.operation == "evaluate"]
+        self.assertEqual((row.parameters, row.ours, row.peers[0].ratio), ("e2dm, one image", None, None))
+        self.assertEqual(report.json_lists([row]), {})
+
+    def test_everything_known_of_a_request_is_one_row(self):
+        tenseal, orion, lola = report.json_lists(report.latency_rows(self.rounds()))["latency"]
+        self.assertEqual((tenseal["peer"], lola["network"], lola["peer"]), ("TenSEAL", "lola", "Orion"))
+        own = {"network": "e2dm", "images": 1, "evaluate_ms": 25.0, "setup_s": 2.0, "key_bytes": 16_000_000}
+        own |= {"request_bytes": 180_000, "response_bytes": 29_000, "max_error": 0.004, "degree": 8192, "log_qp": 206.0}
+        peer = {"peer": "Orion", "peer_evaluate_ms": 200.0, "peer_setup_s": 2.0, "peer_key_bytes": 112_000_000}
+        peer |= {"peer_max_error": 0.004, "peer_degree": 8192, "peer_log_qp": 214.0}
+        ratios = {"ratio": (200 / 20 + 200 / 30) / 2, "lowest_ratio": 200 / 30, "highest_ratio": 10.0}
+        self.assertEqual(orion, own | peer | ratios)
+        self.assertEqual((tenseal["peer_request_bytes"], tenseal["ratio"]), (180_000, 125.0))
+        self.assertIsInstance(orion["peer_key_bytes"], int)
+
+    def test_the_table_has_sizes_and_compares_no_parameters(self):
+        text = report.markdown("latency", report.latency_rows(self.rounds()))
+        table = [line for line in text.splitlines() if "|" in line]
+        lines = {tuple(cell.strip() for cell in line.split("|")[1:3]): line for line in table}
+        keys = lines["evaluation keys", "e2dm, one image"]
+        self.assertIn("| 16 MB ", keys)
+        self.assertIn("112 MB, **7x**", keys)
+        self.assertRegex(lines["request", "e2dm, one image"], r"180 kB +\| 180 kB, \*\*1x\*\* +\| - +\|$")
+        self.assertRegex(lines["bits of all primes", "e2dm, one image"], r"206 +\| 206 +\| 214 +\|$")
+        self.assertIn("0.004", lines["largest error", "lola, one image"])
+
+    def test_a_network_that_nightloom_did_not_answer_has_only_the_peers_times(self):
+        (row, *_) = report.latency_rows([[theirs("latency", "Orion", **latency("mlp", 200.0))]])
+        self.assertEqual((row.ours, row.peers), (None, (report.Ratio("Orion", 200.0, None, None, None),)))
+
+
 class FunctionalRows(unittest.TestCase):
     def op(self, us: float, **changes) -> dict:
         """One row of `ops` as `nightloom bench fe --json` prints it."""
@@ -188,7 +256,7 @@ class FunctionalRows(unittest.TestCase):
         self.assertEqual(row, expected)
 
     def test_the_suite_asks_for_functional_encryption(self):
-        self.assertEqual(command.SUITES["fe"].bench_arguments(), ["bench", "fe", "--threads", "1", "--json"])
+        self.assertEqual(command.SUITES["fe"].jobs[0].bench_arguments(), ["bench", "fe", "--threads", "1", "--json"])
 
 
 class JsonLists(unittest.TestCase):
@@ -260,14 +328,42 @@ class Alternation(unittest.TestCase):
             command._positive("0")
 
     def test_nightloom_is_asked_for_the_network_of_the_suite(self):
-        self.assertEqual(command.SUITES["ntt"].bench_arguments(), ["bench", "ring", "--threads", "1", "--json"])
-        self.assertEqual(command.SUITES["tenseal"].bench_arguments()[:4], ["bench", "throughput", "--network", "e2dm"])
+        self.assertEqual(command.SUITES["ntt"].jobs[0].bench_arguments(), ["bench", "ring", "--threads", "1", "--json"])
+        (job,) = command.SUITES["tenseal"].jobs
+        self.assertEqual(job.bench_arguments()[:4], ["bench", "throughput", "--network", "e2dm"])
+
+    def test_single_images_are_asked_for_network_by_network(self):
+        suite = command.SUITES["latency"]
+        for job in suite.jobs:
+            with self.subTest(job.network):
+                self.assertEqual(job.bench_arguments()[:4], ["bench", "latency", "--network", job.network])
+                self.assertEqual(suite.label(job), f"{report.OURS}, {job.network}")
+                self.assertTrue(all(side.label.endswith(f", {job.network}") for side in job.sides))
+        self.assertEqual(command.SUITES["tenseal"].label(command.SUITES["tenseal"].jobs[0]), report.OURS)
+
+    def test_sides_of_nightloom_run_without_the_settings_of_the_peers(self):
+        content = {"suite": "latency", "version": "1", "network": "e2dm"}
+        script = f"import json, os; print(json.dumps({content!r} | {{'procs': os.environ.get('GOMAXPROCS')}}))"
+        commands = [(label, self.side(script), False) for label in (f"{report.OURS}, e2dm", "Orion, e2dm")]
+        with mock.patch.dict(os.environ):
+            os.environ.pop("GOMAXPROCS", None)
+            (documents,) = command._alternate("latency", commands, 1, {})
+        self.assertEqual([document["procs"] for document in documents], [None, "1"])
+
+    def test_what_did_not_install_is_tried_once(self):
+        environment = install.Environment("never", "import nothing")
+        with mock.patch.object(install, "_interpreters", return_value=[]) as interpreters:
+            with mock.patch.object(Path, "read_bytes", return_value=b""):
+                for _ in range(2):
+                    with self.assertRaisesRegex(install.NotInstalled, "no Python"):
+                        install.python(environment)
+        interpreters.assert_called_once_with()
 
     def test_features_have_a_build_of_their_own(self):
         commands = []
         run, install._run = install._run, lambda command: commands.append(command) or '{"executable": "/a/peer"}'
         try:
-            for side in command.SUITES["ntt"].sides:
+            for side in command.SUITES["ntt"].jobs[0].sides:
                 self.assertEqual(side.command(), ["/a/peer"])
         finally:
             install._run = run
@@ -309,7 +405,19 @@ class OtherWork(unittest.TestCase):
         self.assertIn("not known", command._other_work({"ntt": None}))
 
 
+class Security(unittest.TestCase):
+    def test_the_table_is_that_of_nightloom(self):
+        source = Path(install.ROOT, "crates", "he", "src", "security.rs").read_text()
+        table = source.split("MAX_LOG_QP:", 1)[1].split("];", 1)[0].split("=", 1)[1]
+        entries = {int(degree): int(bits) for degree, bits in re.findall(r"\((\d+), (\d+)\)", table)}
+        self.assertEqual(parameters.MAX_LOG_QP, {degree: entries[degree] for degree in parameters.MAX_LOG_QP})
+
+
 class Formatting(unittest.TestCase):
+    def test_sizes_have_three_digits_and_a_fitting_unit(self):
+        for size, text in [(28_903, "28.9 kB"), (999, "999 bytes"), (999_600, "1 MB"), (1_971_485_312, "1.97 GB")]:
+            self.assertEqual(report._value(size, "bytes"), text)
+
     def test_times_have_three_digits_and_a_fitting_unit(self):
         for seconds, text in [(9.996e-4, "1 ms"), (2.5e-9, "2.5 ns"), (0.123456, "123 ms"), (1234.5, "1234 s")]:
             self.assertEqual(report._time(seconds, 1.0), text)
@@ -324,6 +432,15 @@ class Timing(unittest.TestCase):
         self.assertEqual(len(seen), len(set(seen)))
         self.assertLessEqual(result["min_ms"], result["ms"])
         self.assertGreaterEqual(result["runs"], timing.LEAST_RUNS)
+
+    def test_the_first_request_warms_up_and_is_still_checked(self):
+        slow = iter([0.05, 0.0, 0.0])
+        done = timing.requests([1, 2, 3], lambda x: 10 * x, lambda y: time.sleep(next(slow)) or y + 1, lambda z: -z)
+        self.assertEqual((done.request, done.response, done.results), (30, 31, [-11, -21, -31]))
+        self.assertEqual(done.times.keys(), {"encrypt_ms", "evaluate_ms", "evaluate_min_ms", "decrypt_ms", "runs"})
+        self.assertEqual(done.times["runs"], 2)
+        self.assertLess(done.times["evaluate_ms"], 50.0)
+        self.assertLessEqual(done.times["evaluate_min_ms"], done.times["evaluate_ms"])
 
     def test_peers_name_their_fields_as_nightloom_does(self):
         result = timing.measure(lambda _: None)
