@@ -134,7 +134,7 @@ const CRYPTONN: Statement = Statement {
     purpose: "the published protocol, to be reproduced: NOT FOR DATA THAT MUST STAY SECRET",
     server: &[
         "every image, exactly, from one pass through a convolution",
-        "every sample of a dense layer, from as many products as it has values, or half of that (linear programming)",
+        "every sample of a dense layer, from as many products as it has values, or fewer by linear programming",
         "the master key, from as many independent keys as a vector has values (25 for LeNet-5: five steps),",
         "and with it every ciphertext of every client",
         "every label: the error P - Y is opened and P is known",

@@ -16,6 +16,10 @@ pub struct Aggregation {
     pub max_clients: u32,
     /// What each of them contributes.
     pub contribution: ContributionForm,
+    /// Whether it was agreed to do without differential privacy. Otherwise clients train with noise, or the authority adds
+    /// noise to sums of counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_privacy: bool,
 }
 
 /// What a client contributes.
@@ -98,6 +102,14 @@ impl Aggregation {
         if !(least..=MAX_CLIENTS).contains(&self.max_clients) {
             let wanted = "3 to 2^16";
             return Err(AgreementError::Setting { what: "clients", found: self.max_clients.into(), wanted });
+        }
+        let private = match &self.contribution {
+            ContributionForm::Updates(updates) => updates.training.privacy.is_some(),
+            ContributionForm::Counts(counts) => counts.noise.is_some(),
+        };
+        // One of two that must agree, so that nobody does without by leaving something out.
+        if private == self.without_privacy {
+            return Err(AgreementError::Privacy { private });
         }
         match (&self.contribution, &data.encoding) {
             (ContributionForm::Updates(_), Encoding::Bins(_)) => Err(AgreementError::Kind { wanted: "no bins" }),

@@ -149,6 +149,16 @@ pub enum AgreementError {
         /// The mode wanted.
         wanted: Mode,
     },
+    /// Sums without noise that nobody agreed to, or with noise although it was agreed to do without.
+    #[error(
+        "sums {} differential privacy: {}",
+        if *private { "with" } else { "without" },
+        if *private { "but 'without_privacy' is set" } else { "add noise, or agree to it with 'without_privacy'" }
+    )]
+    Privacy {
+        /// Whether there is noise.
+        private: bool,
+    },
     /// The data cannot be trained on.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -11,6 +11,8 @@
 //! A client that drops out before its contribution arrived is not in the sum; one that drops out afterwards is. Clients do not
 //! talk to the authority for this, nor to each other.
 
+mod model;
+
 use std::io::{Read, Write};
 
 use nightloom_wire::{DecodeError, HEADER_BYTES, Header, Kind, Reader, Writer};
@@ -21,8 +23,11 @@ use crate::agreement::{Agreement, AgreementError, AgreementId, ContributionForm}
 use crate::learn::counts::{Coordinates, CountsError, MAX_COORDINATES};
 use crate::learn::federated::{FederatedError, MIN_CONTRIBUTORS};
 use crate::learn::network::MAX_PARAMETERS;
+use crate::learn::trainer::TrainError;
 use crate::protocol::{AskError, ContributionId, EnrolmentToken, Link, PartyKey, Reply, Request, Session};
 use crate::wire::VERSION;
+
+pub use model::{LocalRound, count_rows, counted_model, first_network, next_network, train_round};
 
 /// Most integers of a contribution.
 const MAX_LENGTH: usize = if MAX_PARAMETERS > MAX_COORDINATES { MAX_PARAMETERS + 1 } else { MAX_COORDINATES };
@@ -89,6 +94,9 @@ pub enum AggregateError<E = std::convert::Infallible> {
     /// The model does not take the sum.
     #[error(transparent)]
     Counts(#[from] CountsError),
+    /// A client's own training failed.
+    #[error("training on the client's own samples: {0}")]
+    Train(#[source] TrainError<std::convert::Infallible>),
 }
 
 /// Integers of a contribution under an agreement.
