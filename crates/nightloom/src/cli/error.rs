@@ -41,6 +41,8 @@ pub enum CliError {
     #[error(transparent)]
     Demo(#[from] nightloom::demo::DemoError),
     #[error(transparent)]
+    TrainDemo(#[from] Box<nightloom::train::demo::TrainDemoError>),
+    #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
     Ring(#[from] RingError),

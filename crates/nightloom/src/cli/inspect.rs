@@ -79,7 +79,7 @@ impl Inspect {
             }
             Kind::Functionals | Kind::OperandRequest => show("asks an authority for keys"),
             Kind::FunctionKeys => show("opens the functionals that it was issued for, and all combinations of them"),
-            Kind::Ciphertext | Kind::FunctionalCiphertext | Kind::MasterSeed | Kind::Checkpoint => Ok(()),
+            _ => Ok(()),
         }
     }
 

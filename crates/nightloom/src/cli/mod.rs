@@ -14,6 +14,7 @@ mod inspect;
 mod owner;
 mod progress;
 mod server;
+mod train;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -54,6 +55,8 @@ enum Command {
     Run(server::Run),
     /// Decrypt a response into a table of results
     Decrypt(client::Decrypt),
+    /// Train on encrypted samples: authority, clients, server
+    Train(train::Train),
     /// Say what a Nightloom file is
     Inspect(inspect::Inspect),
     /// Measure this machine
@@ -133,6 +136,7 @@ fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Encrypt(encrypt) => encrypt.run(),
         Command::Run(run) => run.run(),
         Command::Decrypt(decrypt) => decrypt.run(),
+        Command::Train(train) => train.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Bench(bench) => bench.run(),
         Command::Data(data) => data.run(),

@@ -4,6 +4,7 @@ mod folder;
 mod interrupted;
 #[cfg(unix)]
 mod streams;
+mod train;
 
 use std::fs::File;
 use std::path::Path;
