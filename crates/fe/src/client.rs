@@ -258,8 +258,8 @@ impl<L: Link> Client<L> {
         accept(reply).ok_or_else(|| AskError::OtherReply { wanted }.into())
     }
 
-    /// Opens products that a server computed on this client's samples in mode `delegate`: a row a sample, a column a row of
-    /// the weights, in real units.
+    /// Opens products that a server computed on this client's samples in mode `delegate`: a row a sample; of each row of
+    /// the weights the products with all windows, or the one with the sample; in real units.
     ///
     /// # Errors
     /// [`ClientError`] if they are another client's, damaged, or the authority refuses.
@@ -273,7 +273,8 @@ impl<L: Link> Client<L> {
         }
         let pad = Pad::new(*sealed.cipher(Part::Samples).bounds());
         let (client, dataset) = (token.name.clone(), products.dataset());
-        let mut out = Array2::zeros((0, products.weights().nrows()));
+        let windows = sealed.layout.vectors().count();
+        let mut out = Array2::zeros((0, products.weights().nrows() * windows));
         for (batch, (samples, words)) in products.batches().enumerate() {
             let values = products.weights().clone();
             let functionals: Functionals = sealed.functionals(Direction::Forward, values.view(), samples)?;
@@ -288,9 +289,10 @@ impl<L: Link> Client<L> {
             let opened = pad.unmask(words, &keys)?;
             let arranged = sealed.layout.arrange(direction, opened, samples, products.weights().nrows());
             for row in arranged.rows() {
-                let real = row.iter().zip(products.scales()).map(|(value, scale)| *value as f64 * scale);
-                let real: ndarray::Array1<f64> = real.collect();
-                out.push_row(real.view()).unwrap_or_else(|_| unreachable!("as many columns as weights have rows"));
+                let scales = products.scales().iter().flat_map(|scale| std::iter::repeat_n(scale, windows));
+                let real: ndarray::Array1<f64> =
+                    row.iter().zip(scales).map(|(value, scale)| *value as f64 * scale).collect();
+                out.push_row(real.view()).unwrap_or_else(|_| unreachable!("a column for each product of a sample"));
             }
         }
         Ok(out)

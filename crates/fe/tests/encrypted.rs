@@ -9,17 +9,18 @@ use std::ops::ControlFlow;
 
 use common::digits;
 use nightloom_fe::Scheme;
-use nightloom_fe::agreement::{Labels, Opening, Terms};
+use nightloom_fe::agreement::{AgreementSpec, DataForm, FirstLayerForm, Labels, Opening, Terms};
 use nightloom_fe::client::Receipt;
 use nightloom_fe::learn::fixed_point::FixedPointSpec;
 use nightloom_fe::learn::network::Loss;
 use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::trainer::Batches;
 use nightloom_fe::learn::{
-    ClearOracle, Dataset, FirstLayer, FixedPoint, LayerSpec, NetworkSpec, Seed, Shape, Trainer, TrainerSpec,
+    ClearOracle, Dataset, FirstLayer, FixedPoint, Inputs, LayerSpec, NetworkSpec, Seed, Shape, Targets, Trainer,
+    TrainerSpec,
 };
 use nightloom_fe::protocol::Role;
-use parties::{Parties, WINDOWS, opening, spec};
+use parties::{Parties, WINDOWS, digits_form, opening, spec};
 
 const SCHEMES: [Scheme; 5] = [Scheme::Pad, Scheme::Ddh, Scheme::DdhAdaptive, Scheme::Rlwe, Scheme::Mlwe];
 
@@ -47,8 +48,14 @@ fn bits(trainer: &Trainer) -> Vec<u64> {
 /// Trains on the uploads of clients with these samples, and on the same samples in the clear.
 fn check(terms: Terms, network: NetworkSpec, clients: &[Dataset]) -> (Parties, Trainer, Vec<Receipt>) {
     let (Terms::Guarded(form) | Terms::Cryptonn(form)) = &terms else { panic!("products are opened") };
+    let training = training(network, form.batch);
+    check_under(spec(terms), training, clients)
+}
+
+fn check_under(agreed: AgreementSpec, spec: TrainerSpec, clients: &[Dataset]) -> (Parties, Trainer, Vec<Receipt>) {
+    let (Terms::Guarded(form) | Terms::Cryptonn(form)) = &agreed.terms else { panic!("products are opened") };
     let (form, case): (Opening, String) = (form.clone(), format!("{} {:?}", form.scheme, form.first_layer));
-    let parties = Parties::found(spec(terms));
+    let parties = Parties::found(agreed);
     let (mut uploads, mut receipts, mut clear) = (Vec::new(), Vec::new(), Vec::new());
     for (number, data) in clients.iter().enumerate() {
         let token = parties.enrol(Role::Client, &format!("client-{number}"));
@@ -61,8 +68,7 @@ fn check(terms: Terms, network: NetworkSpec, clients: &[Dataset]) -> (Parties, T
         receipts.push(receipt);
     }
     let server = parties.enrol(Role::Server, "server");
-    server.agreement.check_network(&network).unwrap();
-    let spec = training(network, form.batch);
+    server.agreement.check_network(&spec.network).unwrap();
     let architecture = spec.network.validate().unwrap();
     let samples = receipts.iter().map(|receipt| receipt.samples).sum();
     let mut encrypted = FixedPoint::new(parties.oracle(&server, &uploads), form.fixed_point).unwrap();
@@ -82,7 +88,6 @@ fn check(terms: Terms, network: NetworkSpec, clients: &[Dataset]) -> (Parties, T
 
 /// The samples of all, one after another.
 fn join(parts: &[Dataset]) -> Dataset {
-    use nightloom_fe::learn::{Inputs, Targets};
     let samples = || parts.iter().flat_map(|part| (0..part.len()).map(move |index| (part, index)));
     let pixels: Vec<u8> =
         samples().flat_map(|(part, index)| part.inputs().sample(index)).map(|pixel| *pixel as u8).collect();
@@ -140,6 +145,25 @@ fn windows_train_under_every_scheme_with_sealed_labels() {
             let (_, _, receipts) = check(Terms::Cryptonn(form), convolutional(), &[data]);
             assert_eq!((receipts[0].samples, receipts[0].left_out), if batch == 1 { (5, 0) } else { (4, 1) });
         }
+    }
+}
+
+/// The first layer of LeNet-5: 784 windows of 25 values of an image, six filters.
+#[test]
+fn the_windows_of_lenet_5_train_under_every_scheme() {
+    let shape = Shape { channels: 1, height: 28, width: 28 };
+    let pixels: Vec<u8> = (0..784u32).map(|i| if i % 7 < 3 { (i * 7919 % 256) as u8 } else { 0 }).collect();
+    let image = Inputs::from_pixels(shape, &pixels).unwrap();
+    let data = Dataset::new(image, Targets::classes(10, &[3]).unwrap()).unwrap();
+    let form = DataForm { input: shape, ..digits_form() };
+    for scheme in SCHEMES {
+        let windows = FirstLayerForm::Windows { side: 5, stride: 1, padding: 2 };
+        let opening = Opening { first_layer: windows, labels: Labels::Febo, ..opening(scheme, 1) };
+        let agreed = AgreementSpec { data: form.clone(), ..spec(Terms::Cryptonn(opening)) };
+        let mut training = training(NetworkSpec::lenet5(), 1);
+        training.optimizer = OptimizerSpec::constant(0.01);
+        training.epochs = 1;
+        check_under(agreed, training, std::slice::from_ref(&data));
     }
 }
 

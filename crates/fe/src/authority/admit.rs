@@ -120,6 +120,9 @@ impl Authority {
         let entry = if known {
             None
         } else {
+            if multiplier > 0.0 {
+                self.check_number(&client, dataset, batch, direction, functionals.len(), samples)?;
+            }
             let (mut counted, mut rows) = (0, Vec::new());
             if self.agreement().mode() == Mode::Guarded {
                 counted = dimension;
@@ -146,6 +149,26 @@ impl Authority {
         let vectors = sealed.layout.vector_count(part, samples);
         let query = Query { client, dataset, batch, direction, functionals, vectors, noise };
         Ok((entry, Outcome::FunctionKeys(Box::new(query))))
+    }
+
+    /// Noise averages away when the same is asked in other company, so functionals with noise count every time.
+    fn check_number(
+        &self,
+        client: &str,
+        dataset: DatasetId,
+        batch: u32,
+        direction: Direction,
+        functionals: usize,
+        samples: usize,
+    ) -> Result<(), Box<Refusal>> {
+        let limit = largest_rank(direction, self.sealed()?.layout.vectors().width(), samples);
+        let asked = self.ledger.span(client, dataset, batch, direction).map_or(0, |span| span.functionals);
+        let rank = asked.saturating_add(functionals);
+        if rank <= limit {
+            return Ok(());
+        }
+        let (client, dataset) = (client.to_owned(), dataset.to_string());
+        Err(Refusal::Budget { client, dataset, batch, rule: rule(direction), rank, limit }.into())
     }
 
     fn noise_multiplier(&self, direction: Direction) -> f64 {
@@ -207,6 +230,18 @@ impl Authority {
         if contributions.len() > limit {
             return Err(Refusal::TooMany { found: contributions.len(), limit }.into());
         }
+        let (noise, deviation) = match &aggregation.contribution {
+            ContributionForm::Updates(_) => (0.0, 0.0),
+            ContributionForm::Counts(counts) => {
+                let noise = counts.noise.unwrap_or(0.0);
+                // One sample more or less changes so many counts by one.
+                (noise, noise * libm::sqrt(counts.ones(self.agreement().data()) as f64))
+            }
+        };
+        // The same sum again, because the answer was lost: the same key, with the same noise.
+        if self.ledger.sums().iter().any(|sum| sum.contributions == contributions) {
+            return Ok((None, Outcome::SumKeys { contributions, deviation }));
+        }
         let mut seen = BTreeSet::new();
         for ContributionId { client, round, .. } in &contributions {
             if self.ledger.role(client) != Some(Role::Client) {
@@ -221,14 +256,6 @@ impl Authority {
         if clients.len() < MIN_CONTRIBUTORS {
             return Err(Refusal::TooFew { found: clients.len(), least: MIN_CONTRIBUTORS }.into());
         }
-        let (noise, deviation) = match &aggregation.contribution {
-            ContributionForm::Updates(_) => (0.0, 0.0),
-            ContributionForm::Counts(counts) => {
-                let noise = counts.noise.unwrap_or(0.0);
-                // One sample more or less changes so many counts by one.
-                (noise, noise * libm::sqrt(counts.ones(self.agreement().data()) as f64))
-            }
-        };
         let entry = Entry::Summed { contributions: contributions.clone(), noise };
         Ok((Some(entry), Outcome::SumKeys { contributions, deviation }))
     }

@@ -33,6 +33,8 @@ pub struct Span {
     pub echelon: Option<Echelon>,
     /// Distinct queries.
     pub queries: HashSet<[u8; 32]>,
+    /// Functionals of all of them, each counted as often as it was asked.
+    pub functionals: usize,
     /// Of each of them the deviation of its noise.
     pub noises: Vec<f64>,
 }

@@ -185,3 +185,33 @@ fn zeros(source: &mut impl Read) -> Result<Option<u64>, ChainError> {
         }
     }
 }
+
+/// Reads a ledger and writes it again, without what is torn, for fuzzing.
+#[doc(hidden)]
+pub fn ledger_again(bytes: &[u8]) -> Result<Vec<u8>, ChainError> {
+    let mut chain = Chain::default();
+    let mut again = header();
+    for entry in read(bytes)?.entries {
+        let (record, hash) = chain.record(&entry);
+        again.extend(record);
+        chain.push(hash);
+    }
+    Ok(again)
+}
+
+/// The same records with checks and hashes that fit them, for fuzzing: changed records would get no further otherwise.
+#[doc(hidden)]
+pub fn rechained(bytes: &[u8]) -> Vec<u8> {
+    let mut chain = Chain::default();
+    let mut again = header();
+    let mut rest = bytes.get(HEADER_BYTES as usize..).unwrap_or_default();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let size = u32::from_le_bytes(*length) as usize;
+        let Some(body) = after.get(4..4usize.saturating_add(size)) else { break };
+        let hash = hash(chain.last(), length, body);
+        again.extend([&length[..], &check(chain.last(), length), body, &hash].concat());
+        chain.push(hash);
+        rest = after.get(4 + size + HASH..).unwrap_or_default();
+    }
+    again
+}

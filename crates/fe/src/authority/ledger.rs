@@ -124,6 +124,7 @@ impl Ledger {
         }
         if span.queries.insert(issue.digest) {
             span.noises.push(issue.noise);
+            span.functionals += issue.units as usize;
         }
         Ok(())
     }

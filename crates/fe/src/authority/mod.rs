@@ -18,6 +18,7 @@ mod session;
 
 use std::sync::Arc;
 
+use nightloom_wire::DecodeError;
 use rand_core::CryptoRng;
 
 use crate::agreement::{Agreement, DatasetId, Direction};
@@ -27,6 +28,8 @@ use crate::{FeboRequest, Functionals, MasterSeed};
 pub use audit::{Audit, BatchAudit, DatasetAudit, DirectionAudit, Recoverable};
 pub use budget::{SPARSE, Span, largest_rank};
 pub use chain::{Chain, ChainError, Records, read as read_ledger};
+#[doc(hidden)]
+pub use chain::{ledger_again, rechained};
 pub use echelon::Echelon;
 pub use entry::{Entry, Issue};
 pub use file::{Keeper, KeeperError};
@@ -143,17 +146,22 @@ impl Authority {
 
     /// What a message leads to. Only sessions change.
     pub fn decide(&mut self, message: &[u8], rng: &mut impl CryptoRng) -> Decision {
+        let malformed = |error: DecodeError| Refusal::Malformed { problem: error.to_string() };
+        let (name, mac) = match Envelope::sender(message) {
+            Ok(sender) => sender,
+            Err(error) => return self.refuse_nobody(malformed(error)),
+        };
+        let role = self.ledger.role(&name);
+        let known = role.map(|role| (role, self.key(role, &name)));
+        // Who is not known gets the same words as who cannot prove it, and neither gets the rest of the message read.
+        let Some((role, key)) = known.filter(|(_, key)| Envelope::is_authentic(message, key, &mac)) else {
+            return self.refuse_nobody(Refusal::Forged { name });
+        };
+        let asker = Some((key, mac));
         let envelope = match Envelope::read(message) {
             Ok(envelope) => envelope,
-            Err(error) => return self.refuse_nobody(Refusal::Malformed { problem: error.to_string() }),
+            Err(error) => return self.decision(asker, None, Outcome::Ready(Reply::Refused(malformed(error)))),
         };
-        let role = self.ledger.role(&envelope.name);
-        let known = role.map(|role| (role, self.key(role, &envelope.name)));
-        // Who is not known gets the same words as who cannot prove it.
-        let Some((role, key)) = known.filter(|(_, key)| envelope.is_authentic(message, key)) else {
-            return self.refuse_nobody(Refusal::Forged { name: envelope.name });
-        };
-        let asker = Some((key, *envelope.mac()));
         match self.consider(envelope, role, rng) {
             Ok((entry, outcome)) => self.decision(asker, entry, outcome),
             Err(refusal) => self.decision(asker, None, Outcome::Ready(Reply::Refused(*refusal))),

@@ -1,3 +1,5 @@
+use std::cmp::Ordering;
+
 use nightloom_wire::{DecodeError, Header, Kind, Writer};
 
 use super::message::{MAX_MESSAGE_BYTES, read_head, write_head};
@@ -60,6 +62,25 @@ impl Envelope {
         framed(Kind::AuthorityRequest, &body, &mac)
     }
 
+    /// Who claims to send a request, and its MAC, before anything else of it is read.
+    pub(crate) fn sender(bytes: &[u8]) -> Result<(String, [u8; 32]), DecodeError> {
+        let (header, mut reader) = Header::open(bytes, Kind::AuthorityRequest, VERSION, MAX_MESSAGE_BYTES)?;
+        let body = bytes.get(HEADER..).unwrap_or_default();
+        let name = read_name(&mut reader)?;
+        let mac = body.last_chunk().copied().unwrap_or(NO_MAC);
+        match (body.len() as u64).cmp(&header.length) {
+            Ordering::Less => Err(DecodeError::Truncated { wanted: header.length, left: body.len() as u64 }),
+            Ordering::Greater => Err(DecodeError::Continues),
+            Ordering::Equal => Ok((name, mac)),
+        }
+    }
+
+    /// Whether the bytes were sealed under the key.
+    pub(crate) fn is_authentic(bytes: &[u8], key: &PartyKey, mac: &[u8; 32]) -> bool {
+        let body = bytes.get(HEADER..bytes.len().saturating_sub(32)).unwrap_or_default();
+        key.verify(REQUEST, &[body], mac)
+    }
+
     /// Reads a request, without knowing whether to believe it: that is [`is_authentic`](Self::is_authentic)'s to say.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (_, mut reader) = Header::open(bytes, Kind::AuthorityRequest, VERSION, MAX_MESSAGE_BYTES)?;
@@ -68,17 +89,6 @@ impl Envelope {
         let mac = reader.bytes()?;
         reader.finish()?;
         Ok(Self { name, session, counter, request, mac })
-    }
-
-    /// Whether the bytes that this was read from were sealed under the key.
-    pub(crate) fn is_authentic(&self, bytes: &[u8], key: &PartyKey) -> bool {
-        let body = bytes.get(HEADER..bytes.len().saturating_sub(32)).unwrap_or_default();
-        key.verify(REQUEST, &[body], &self.mac)
-    }
-
-    /// The MAC, which names the question in its answer.
-    pub(crate) fn mac(&self) -> &[u8; 32] {
-        &self.mac
     }
 }
 

@@ -106,7 +106,7 @@ pub enum Refusal {
     /// The budget of a batch is exhausted.
     #[error(
         "the budget of client '{client}', dataset {dataset}, batch {batch} is exhausted: {rule}, which is {limit}; these \
-         functionals would make the rank {rank}"
+         functionals would make the rank (with noise, their number) {rank}"
     )]
     Budget {
         /// The client.
@@ -117,7 +117,7 @@ pub enum Refusal {
         batch: u32,
         /// The rule.
         rule: Rule,
-        /// What the rank would be.
+        /// What the rank would be; under noise, the number of functionals, each counted every time.
         rank: usize,
         /// The largest rank allowed.
         limit: usize,

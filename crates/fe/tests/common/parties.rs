@@ -1,13 +1,13 @@
 //! Authority, clients and server in one process, with nothing but bytes between them.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use chacha20::ChaCha20Rng;
-use nightloom_fe::agreement::{
-    Agreement, AgreementSpec, DataForm, Encoding, FirstLayerForm, Labels, Opening, TargetForm, Terms,
-};
+use nightloom_fe::agreement::{AgreementSpec, DataForm, Encoding, FirstLayerForm, Labels, Opening, TargetForm, Terms};
 use nightloom_fe::authority::{Keeper, KeeperError};
 use nightloom_fe::client::{Client, Receipt};
 use nightloom_fe::learn::fixed_point::FixedPointSpec;
@@ -29,6 +29,12 @@ pub struct Local {
     rng: Arc<Mutex<ChaCha20Rng>>,
 }
 
+impl Local {
+    pub fn new(keeper: Keeper) -> Self {
+        Self { keeper: Arc::new(Mutex::new(keeper)), rng: Arc::new(Mutex::new(rng(77))) }
+    }
+}
+
 impl Link for Local {
     type Error = KeeperError;
 
@@ -48,7 +54,7 @@ impl Parties {
         let folder = tempfile::tempdir().unwrap();
         let agreement = Arc::new(spec.validate().unwrap());
         let keeper = Keeper::found(folder.path().join("ledger"), agreement, seed()).unwrap();
-        Self { folder, link: Local { keeper: Arc::new(Mutex::new(keeper)), rng: Arc::new(Mutex::new(rng(77))) } }
+        Self { folder, link: Local::new(keeper) }
     }
 
     pub fn ledger(&self) -> PathBuf {
@@ -122,8 +128,4 @@ pub const WINDOWS: FirstLayerForm = FirstLayerForm::Windows { side: 3, stride: 1
 
 pub fn spec(terms: Terms) -> AgreementSpec {
     AgreementSpec { task: "digits".to_owned(), data: digits_form(), terms }
-}
-
-pub fn agreement(terms: Terms) -> Agreement {
-    spec(terms).validate().unwrap()
 }
