@@ -27,6 +27,7 @@ use nightloom_fe::protocol::Role;
 use nightloom_fe::server::EncryptedOracle;
 use nightloom_fe::upload::EncryptedDataset;
 
+/// Public, as the tests run the lesson too.
 pub fn main() -> Result<(), Box<dyn Error>> {
     // What all agree on: images of 28x28 pixels in ten classes, opened batch by batch under one-time pads. Labels are open here;
     // otherwise the client would randomise them.

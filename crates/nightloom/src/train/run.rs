@@ -132,8 +132,10 @@ pub fn accuracy(trainer: &Trainer, test: &Dataset) -> f64 {
     trainer.network().evaluate(test, trainer.spec().loss).accuracy()
 }
 
+/// Keeps the run, unless nothing has been done.
 fn keep(trainer: &Trainer, options: &RunOptions<'_>) -> Result<(), CheckpointError> {
-    options.checkpoint.as_ref().map_or(Ok(()), |(path, _)| save(trainer, path))
+    let begun = trainer.progress().total().samples > 0;
+    options.checkpoint.as_ref().filter(|_| begun).map_or(Ok(()), |(path, _)| save(trainer, path))
 }
 
 /// What has been counted since the last epoch and the last point.
