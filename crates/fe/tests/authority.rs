@@ -546,3 +546,65 @@ fn damaged_uploads_are_refused() {
         matches!(&error, OracleError::Cipher { client, .. } | OracleError::Upload { client, .. } if client == "client");
     assert!(named, "{error}");
 }
+
+/// A client whose ciphertexts hold another number of samples than it says.
+#[test]
+fn ciphertexts_of_other_shapes_are_refused() {
+    let parties = Parties::found(spec(guarded()));
+    let client = parties.enrol(Role::Client, "client");
+    let (mut upload, receipt) = parties.encrypt(&client, &data().split_at(32).unwrap().0);
+    assert_eq!(receipt.samples, 32);
+    // Header, agreement, name, dataset; then samples and bytes of a batch. The last class is taken away.
+    let place = 16 + 32 + 4 + "client".len() + 16;
+    upload.truncate(upload.len() - 2);
+    upload[place..place + 4].copy_from_slice(&31u32.to_le_bytes());
+    for (at, less) in [(8, 2), (place + 4, 2)] {
+        let number = u64::from_le_bytes(upload[at..at + 8].try_into().unwrap()) - less;
+        upload[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    let server = parties.enrol(Role::Server, "server");
+    let mut oracle = parties.oracle(&server, &[upload]);
+    let samples: Vec<usize> = (0..31).collect();
+    let values = weights(3, 64, 0);
+    let error = oracle.forward(Query { samples: &samples, values: values.view(), bound: 1 << 40 }).unwrap_err();
+    assert!(
+        matches!(&error, OracleError::OtherShape { client, batch: 0, found: 96, wanted: 93 } if client == "client"),
+        "{error}"
+    );
+}
+
+/// Server and authority killed after every step: the weights are those of a run that nothing happened to.
+#[test]
+fn a_killed_run_goes_on_with_the_same_weights() {
+    let mut form = opening(Scheme::Pad, 32);
+    form.fixed_point.rounding = Rounding::Stochastic;
+    let set = set(Terms::Guarded(form));
+    let spec = common::spec(network(), 32, 2, nightloom_fe::learn::optimizer::OptimizerSpec::constant(1.0));
+    let mut checkpoint = Vec::new();
+    Trainer::new(spec, 64, Seed::new([3; 32])).unwrap().write(&mut checkpoint).unwrap();
+    for step in 0..4 {
+        // Every process begins with what is on disk, and once a step is lost after its keys were issued.
+        for lost in [step == 2, false] {
+            let mut trainer = Trainer::read(&*checkpoint).unwrap();
+            let oracle = set.parties.oracle(&set.server, std::slice::from_ref(&set.upload));
+            let mut first = FixedPoint::new(oracle, form_of(&set)).unwrap();
+            trainer.step(&mut first).unwrap();
+            if !lost {
+                checkpoint.clear();
+                trainer.write(&mut checkpoint).unwrap();
+            }
+            set.parties.restart();
+            if !lost {
+                break;
+            }
+        }
+    }
+    let trainer = Trainer::read(&*checkpoint).unwrap();
+    assert!(trainer.is_done());
+    let found: Vec<u64> = trainer.network().values().map(|value| value.to_bits()).collect();
+    assert_eq!(found, trained(set.parties.session(&set.server), &set.upload).unwrap());
+}
+
+fn form_of(set: &Set) -> nightloom_fe::learn::FixedPointSpec {
+    set.server.agreement.opening().unwrap().fixed_point
+}

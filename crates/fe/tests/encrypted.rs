@@ -121,7 +121,7 @@ fn dense_networks_train_guarded_under_every_scheme() {
     // Two batches of 32 and a rest.
     let data = data.split_at(75).unwrap().0;
     for scheme in SCHEMES {
-        let (parties, _, receipts) = check(Terms::Guarded(opening(scheme, 32)), dense(), &[data.clone()]);
+        let (parties, _, receipts) = check(Terms::Guarded(opening(scheme, 32)), dense(), std::slice::from_ref(&data));
         assert_eq!((receipts[0].samples, receipts[0].left_out, receipts[0].batches), (64, 11, 2));
         // Three units in two epochs: 6 of 64 / 10 and of 32 / 4.
         let ledger = parties.link.keeper.lock().unwrap();

@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::authority::{SPARSE, largest_rank};
 use crate::learn::first_layer::DataSpec;
 use crate::learn::{Dataset, NetworkSpec};
 use crate::mode::Mode;
@@ -226,6 +227,18 @@ impl Agreement {
         }
         let (found, wanted) = (architecture.outputs(), self.data().targets.width());
         if found == wanted { Ok(()) } else { Err(AgreementError::Targets { found, wanted }) }
+    }
+
+    /// How often a network whose first layer has `units` units may visit each whole batch before the budget is exhausted;
+    /// `None` where nothing is counted.
+    pub fn visits(&self, units: usize) -> Option<usize> {
+        let (Mode::Guarded, Ok(sealed)) = (self.mode(), self.sealed()) else { return None };
+        let (width, batch) = (sealed.layout.vectors().width(), sealed.layout.batch());
+        if width.min(batch) <= SPARSE {
+            return Some(0);
+        }
+        let ranks = Direction::ALL.map(|direction| largest_rank(direction, width, batch));
+        ranks.into_iter().min().map(|rank| rank / units.max(1))
     }
 
     /// Checks a client's data.

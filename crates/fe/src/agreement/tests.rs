@@ -42,7 +42,7 @@ fn an_agreement_survives_its_json_and_is_named_by_it() {
 
 #[test]
 fn what_a_mode_must_not_do_is_refused_with_the_way_out() {
-    let refused = |terms| spec(terms).validate().err().expect("refused").to_string();
+    let refused = |terms| spec(terms).validate().expect_err("refused").to_string();
     let windows = Opening { first_layer: WINDOWS, ..opening(Scheme::Pad, 1) };
     let told = refused(Terms::Guarded(windows.clone()));
     assert!(told.contains("public first layer") && told.contains("cryptonn"), "{told}");
@@ -130,4 +130,16 @@ fn a_public_layer_makes_features_that_a_dense_layer_takes() {
     agreement.check_dataset(&Dataset::new(inputs, targets).unwrap()).unwrap();
     let again = Agreement::from_json(agreement.json()).unwrap();
     assert_eq!(again.id(), agreement.id());
+}
+
+#[test]
+fn visits_are_what_the_budget_admits() {
+    let wide = |batch| {
+        let data = DataForm { input: Shape::vector(784), ..images() };
+        AgreementSpec { data, ..spec(Terms::Guarded(opening(Scheme::Pad, batch))) }.validate().unwrap()
+    };
+    assert_eq!([16, 32, 40, 64, 65].map(|units| wide(256).visits(units)), [4, 2, 1, 1, 0].map(Some));
+    assert_eq!([32, 39].map(|units| wide(1024).visits(units)), [2, 2].map(Some));
+    assert_eq!(wide(16).visits(1), Some(0));
+    assert_eq!(spec(Terms::Cryptonn(opening(Scheme::Pad, 4))).validate().unwrap().visits(9), None);
 }

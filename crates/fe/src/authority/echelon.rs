@@ -177,7 +177,7 @@ mod tests {
         let first: Vec<i32> = (1..=20).collect();
         let mut second: Vec<i32> = first.iter().map(|weight| 3 * weight).collect();
         second[13] -= 1;
-        assert_eq!(echelon(&[first.clone()]).sparsest(), Some((20, 0)));
+        assert_eq!(echelon(std::slice::from_ref(&first)).sparsest(), Some((20, 0)));
         assert_eq!(echelon(&[first, second]).sparsest(), Some((1, 13)));
         assert_eq!(Echelon::new(3).sparsest(), None);
         assert_eq!(echelon(&[vec![i32::MIN, i32::MAX], vec![1, 0]]).rank(), 2);
