@@ -155,3 +155,25 @@ fn the_published_protocol_needs_consent_and_trains_lenet() {
     let audit = parties.run("train audit auth");
     assert!(audit.contains("EVERY SAMPLE") && audit.contains("labels opened by FEBO"), "{audit}");
 }
+
+/// The authority's noise: what is opened of a sample has a bounded loss, which the audit states; labels are randomised.
+#[test]
+fn noise_of_the_authority_is_counted() {
+    let parties = Parties::new();
+    parties.run(
+        "train authority init auth --input 14x14 --classes 10 --batch 128 --opening-noise 4,8 --client hospital --server trainer",
+    );
+    let serving = Serving::of(&parties, "auth");
+    let at = format!("--authority {}", serving.socket);
+    let told =
+        parties.run(&format!("train client encrypt auth/hospital.token images.idx --labels labels.idx -o upload {at}"));
+    assert!(told.contains("labels were replaced") || told.contains("label was replaced"), "{told}");
+    let told = parties.run(&format!(
+        "train server run auth/trainer.token upload --network 196-8-10 --activation sigmoid --epochs 1 --seed 1 -o model {at}"
+    ));
+    assert!(told.contains("labels of which some are random"), "{told}");
+    let audit: Value = serde_json::from_str(&parties.run("train audit auth --json")).unwrap();
+    let (sample, label) = (&audit["datasets"][0]["epsilon"], &audit["datasets"][0]["label_epsilon"]);
+    // Two releases with deviations of 4 and 8.
+    assert!((0.5..3.0).contains(&sample.as_f64().unwrap()) && label == 5.0, "{audit}");
+}

@@ -18,6 +18,7 @@ use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::privacy::PrivacySpec;
 use nightloom_fe::learn::trainer::Batches;
 use nightloom_fe::learn::{Shape, TrainerSpec};
+use nightloom_fe::mode::Mode;
 
 use super::super::error::{At, CliError};
 use super::error::{AtFile, TrainFailure};
@@ -34,9 +35,9 @@ pub struct AgreementArguments {
     /// All of it, as JSON; nothing else of this can then be given
     #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "table", "mode"])]
     agreement: Option<PathBuf>,
-    /// How data is protected
-    #[arg(long, value_enum, default_value_t = ModeName::Guarded)]
-    mode: ModeName,
+    /// How data is protected [default: guarded for one client, aggregate for several]
+    #[arg(long, value_enum)]
+    mode: Option<ModeName>,
     /// Images of this shape, a byte a value: 28x28 or 3x32x32
     #[arg(long, value_name = "SHAPE", value_parser = shape, conflicts_with = "table")]
     input: Option<Shape>,
@@ -209,8 +210,8 @@ fn noise(text: &str) -> Result<OpeningNoise, String> {
 }
 
 impl AgreementArguments {
-    /// Checks what is agreed on.
-    pub fn validate(&self, task: &str) -> Result<Agreement, CliError> {
+    /// Checks what is agreed on, for so many clients as are known so far.
+    pub fn validate(&self, task: &str, clients: usize) -> Result<Agreement, CliError> {
         if let Some(path) = &self.agreement {
             let json = std::fs::read(path).at(path)?;
             if json.len() > MAX_AGREEMENT_BYTES {
@@ -223,10 +224,14 @@ impl AgreementArguments {
             }
             return Ok(Agreement::from_json(&json).at_file(path)?);
         }
-        let counts = self.mode == ModeName::Aggregate && self.model != Summed::Network;
+        let mode = self.mode.unwrap_or(match Mode::default_for(clients) {
+            Mode::Aggregate => ModeName::Aggregate,
+            _ => ModeName::Guarded,
+        });
+        let counts = mode == ModeName::Aggregate && self.model != Summed::Network;
         let data = self.data(counts)?;
-        let opening = || self.opening();
-        let terms = match self.mode {
+        let opening = || self.opening(mode);
+        let terms = match mode {
             ModeName::Guarded => Terms::Guarded(opening()),
             ModeName::Cryptonn => Terms::Cryptonn(opening()),
             ModeName::Delegate => Terms::Delegate(opening()),
@@ -262,9 +267,9 @@ impl AgreementArguments {
         Ok(DataForm { input, encoding, norm_bound: None, targets: TargetForm::Classes(names) })
     }
 
-    fn opening(&self) -> Opening {
+    fn opening(&self, mode: ModeName) -> Opening {
         let defaults = setup::opening();
-        let guarded = self.mode == ModeName::Guarded;
+        let guarded = mode == ModeName::Guarded;
         let mut fixed_point = defaults.fixed_point;
         (fixed_point.weight_bits, fixed_point.delta_bits) = (self.bits, self.bits);
         let batch = self.batch.unwrap_or(defaults.batch);
@@ -274,7 +279,7 @@ impl AgreementArguments {
             fixed_point.rounding = nightloom_fe::learn::fixed_point::Rounding::Nearest;
         }
         // Products are delegated without labels mattering; under FEBO they are CryptoNN's.
-        let labels = match (self.mode, self.labels.0) {
+        let labels = match (mode, self.labels.0) {
             (ModeName::Delegate, _) => Labels::Open,
             (_, labels) => labels,
         };

@@ -103,5 +103,5 @@ fn dataset(audit: &DatasetAudit) -> Result<(), CliError> {
     let loss = |epsilon: Option<f64>| epsilon.map_or_else(|| "none stated".to_owned(), significant);
     show(format_args!("  {:<28} {}", "epsilon of a sample", loss(audit.epsilon)))?;
     show(format_args!("  {:<28} {}", "epsilon of a label", loss(audit.label_epsilon)))?;
-    say("").map(|()| ())
+    say("")
 }

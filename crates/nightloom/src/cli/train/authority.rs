@@ -36,7 +36,7 @@ const MAX_DER: u64 = 1 << 16;
 #[derive(Debug, Subcommand)]
 pub enum Authority {
     /// Found an authority: its master seed, its ledger, its certificate, and tokens for those who take part
-    Init(Init),
+    Init(Box<Init>),
     /// Enrol one more client or server
     Enrol(Enrol),
     /// Answer clients and servers until the process is ended, which is safe at any time
@@ -79,7 +79,7 @@ impl Init {
     pub fn run(self) -> Result<(), CliError> {
         let named = self.folder.file_name().map(|name| name.to_string_lossy().into_owned());
         let task = self.task.clone().or(named).unwrap_or_else(|| "training".to_owned());
-        let agreement = Arc::new(self.terms.validate(&task)?);
+        let agreement = Arc::new(self.terms.validate(&task, self.clients.len())?);
         self.consent.state(agreement.mode(), false)?;
         for name in self.clients.iter().chain(&self.servers) {
             nightloom_fe::agreement::check_name(name).map_err(TrainFailure::Agreement)?;
@@ -245,7 +245,11 @@ impl Serve {
             match network {
                 None => return Ok(serve().map_err(|source| TrainFailure::Listen { address: "socket".into(), source })?),
                 Some(_) => {
-                    std::thread::spawn(serve);
+                    std::thread::spawn(move || {
+                        if let Err(error) = serve() {
+                            tell(&format!("the socket is closed: {error}"));
+                        }
+                    });
                 }
             }
         }
