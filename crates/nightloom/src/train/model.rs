@@ -215,3 +215,108 @@ impl Model {
 pub fn largest(values: &[f64]) -> usize {
     (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
 }
+
+#[cfg(test)]
+mod tests {
+    use nightloom_fe::Scheme;
+    use nightloom_fe::agreement::{Aggregation, CountModel, Counts, Terms};
+    use nightloom_fe::learn::Shape;
+    use nightloom_fe::learn::counts::Bins;
+
+    use super::*;
+    use crate::train::demo::agreement;
+    use crate::train::setup::{Activation, NetworkName};
+
+    /// A network of two units on two by two images, with parameters that are easy to recognise.
+    fn network() -> Model {
+        let mut spec = agreement(Scheme::Pad);
+        spec.data.input = Shape { channels: 1, height: 2, width: 2 };
+        spec.data.targets = TargetForm::Classes(vec!["no".to_owned(), "yes".to_owned()]);
+        let architecture =
+            NetworkName::Dense(vec![4, 2, 2]).spec(spec.data.input, Activation::Square).validate().unwrap();
+        let values: Vec<f64> = (0..architecture.parameters()).map(|at| at as f64 / 8.0 - 0.5).collect();
+        let network = Network::from_values(&architecture, &values).unwrap();
+        Model::network(&spec.validate().unwrap(), network, Some(3)).unwrap()
+    }
+
+    fn counts() -> Model {
+        let data = DataForm {
+            input: Shape::vector(2),
+            encoding: Encoding::Bins(Bins::new(vec![vec![0.5], vec![1.0, 2.0]]).unwrap()),
+            norm_bound: None,
+            targets: TargetForm::Classes(vec!["no".to_owned(), "yes".to_owned()]),
+        };
+        let counts = Counts { model: CountModel::NaiveBayes, smoothing: 1.0, noise: Some(1.5) };
+        let contribution = ContributionForm::Counts(counts);
+        let terms = Terms::Aggregate(Aggregation { max_clients: 5, contribution, without_privacy: false });
+        let agreement = AgreementSpec { task: "small".to_owned(), data, terms }.validate().unwrap();
+        Model::counts(&agreement, (0..12).map(|count| count - 1).collect()).unwrap()
+    }
+
+    fn bytes(model: &Model) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        model.write(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn the_golden_bytes_stay_readable() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/wire/v1/trained_model");
+        for (name, model) in [("network", network()), ("naive_bayes", counts())] {
+            let path = format!("{folder}/{name}.bin");
+            if std::env::var_os("NIGHTLOOM_WRITE_GOLDEN").is_some_and(|value| value == "1") {
+                std::fs::create_dir_all(folder).unwrap();
+                std::fs::write(&path, bytes(&model)).unwrap();
+            }
+            let golden = std::fs::read(&path).unwrap();
+            let found = Model::read(&*golden).unwrap();
+            assert!(bytes(&found) == golden && bytes(&model) == golden, "{name}");
+        }
+        assert_eq!((network().round(), counts().round()), (Some(3), None));
+        assert!(matches!(counts().onnx(), Err(ModelError::NotANetwork)));
+    }
+
+    #[test]
+    fn damaged_models_are_refused() {
+        for model in [network(), counts()] {
+            let whole = bytes(&model);
+            for length in [0, 7, 16, whole.len() / 2, whole.len() - 1] {
+                assert!(Model::read(&whole[..length]).is_err(), "{length}");
+            }
+            let text = String::from_utf8(whole[16..].to_vec()).unwrap();
+            for (old, new) in [
+                ("\"parameters\":[", "\"parameters\":[1.0,"),
+                ("\"counts\":[", "\"counts\":[1,"),
+                ("\"units\":2", "\"units\":3"),
+                ("\"height\":2", "\"height\":0"),
+                ("\"task\":", "\"more\":1,\"task\":"),
+                ("\"no\",", ""),
+            ] {
+                let changed = text.replace(old, new);
+                if changed == text {
+                    continue;
+                }
+                let mut damaged = whole[..8].to_vec();
+                damaged.extend((changed.len() as u64).to_le_bytes());
+                damaged.extend(changed.bytes());
+                assert!(Model::read(&*damaged).is_err(), "{old}");
+            }
+        }
+    }
+
+    #[test]
+    fn counts_predict_as_the_library_does() {
+        let (model, rows) = (counts(), [[0.0, 0.0], [1.0, 3.0]]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        let line = |row: &[f64; 2]| format!("{},{}\n", row[0], row[1]);
+        std::fs::write(&path, rows.iter().map(line).collect::<String>()).unwrap();
+        let raw = crate::train::data::read_samples(&path, None, model.agreement().data()).unwrap();
+        let found = model.outputs(&raw).unwrap();
+        let ContributionForm::Counts(form) = &model.agreement().aggregation().unwrap().contribution else { panic!() };
+        let wanted = form.form(model.agreement().data()).unwrap();
+        let wanted = wanted.train(&(0..12).map(|count| count - 1).collect::<Vec<i64>>(), 1.0).unwrap();
+        assert_eq!(found, [wanted.scores(&[0, 0]), wanted.scores(&[1, 2])]);
+        assert_eq!((largest(&[1.0, 3.0, 3.0]), largest(&[])), (1, 0));
+    }
+}

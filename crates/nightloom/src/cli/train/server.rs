@@ -186,6 +186,15 @@ impl Run {
         let test = self.test(&agreement)?;
         let spec = self.spec(&agreement)?;
         agreement.check_network(&spec.network).map_err(TrainFailure::Agreement)?;
+        let architecture = spec.network.validate().map_err(|error| TrainFailure::Training(error.into()))?;
+        let visits = agreement.visits(architecture.first_units());
+        if let Some(visits) = visits.filter(|visits| *visits < spec.epochs as usize) {
+            warn(format_args!(
+                "warning: the budget of fresh data is for {} of a first layer of {}: what is beyond will be refused",
+                counted(visits as u64, "epoch", "epochs"),
+                counted(architecture.first_units() as u64, "unit", "units"),
+            ));
+        }
         let samples = uploads.iter().map(EncryptedDataset::samples).sum();
         let checkpoint = checkpoint_path(&self.output, &agreement, &uploads, self.seed);
         let (mut trainer, resumed) = self.trainer(spec, samples, &checkpoint)?;
