@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nightloom_fe::{FeboRequest};
+use nightloom_fe::FeboRequest;
 use nightloom_fuzz::{SCHEMES, check_artefact, with_either_length};
 
 fuzz_target!(|bytes: &[u8]| with_either_length(bytes, |bytes| {

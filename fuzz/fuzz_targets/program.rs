@@ -31,8 +31,7 @@ fn check(bytes: &[u8]) {
     let values = program.types().iter().map(|value| value.features).sum::<usize>().saturating_mul(period);
     if values.saturating_mul(outputs.max(1)) <= MANY && bytes.len() <= MANY {
         let input = vec![0.5; program.input_type().features * period];
-        let model: Vec<Vec<f64>> =
-            program.model().map(|(array, period)| vec![0.25; array.features * period]).collect();
+        let model: Vec<Vec<f64>> = program.model().map(|(array, period)| vec![0.25; array.features * period]).collect();
         assert_eq!(program.evaluate_all(&input, &model)[program.output().0].len(), outputs * period);
         let bounds = program.output_bounds(&input, &model, (0..outputs).map(|feature| feature * period));
         assert_eq!(bounds.len(), outputs);

@@ -1,7 +1,9 @@
 //! What the fuzz targets share: the parameters of the golden files, and the checks that a decoder ignores nothing.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use nightloom_fe::agreement::Agreement;
+use nightloom_fe::protocol::EnrolmentToken;
 use nightloom_fe::wire::{self as functional, Artefact};
 use nightloom_fe::{Bounds, Ddh, DdhAdaptive, Febo, Functionals, Mlwe, Pad, Rlwe};
 use nightloom_he::wire as scheme;
@@ -53,6 +55,17 @@ pub static SCHEMES: LazyLock<Schemes> = LazyLock::new(|| {
         febo: Febo::new(20, 7).expect("the bounds of the golden files exist"),
         asked: Functionals::dense(3, &[1, -7, 0, 7, 3, -2]).expect("the functionals of the golden files exist"),
     }
+});
+
+/// The agreements of the golden files, from their tokens.
+pub static AGREEMENTS: LazyLock<Vec<Arc<Agreement>>> = LazyLock::new(|| {
+    let tokens: [&[u8]; 4] = [
+        include_bytes!("../../testdata/wire/v1/enrolment_token/guarded.bin"),
+        include_bytes!("../../testdata/wire/v1/enrolment_token/sealed.bin"),
+        include_bytes!("../../testdata/wire/v1/enrolment_token/delegate.bin"),
+        include_bytes!("../../testdata/wire/v1/enrolment_token/aggregate.bin"),
+    ];
+    tokens.map(|token| EnrolmentToken::read(token).expect("a golden file").agreement).into()
 });
 
 /// Decodes an artefact of functional encryption. Whatever is accepted must encode to the bytes that it was read from.

@@ -81,6 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         } else {
             Rounding::Nearest
         },
+        min_deltas: arguments.number("min_deltas", 0.0)? as u32,
     };
     let trainer = if arguments.text("first", "fixed") == "float" {
         println!("first layer in floating point");

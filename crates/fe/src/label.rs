@@ -35,6 +35,21 @@ impl MasterSeed {
         &self.0
     }
 
+    /// 32 bytes for another purpose than labels, by HKDF-SHA-256 without salt. The first part names the purpose.
+    pub(crate) fn subkey(&self, purpose: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        let mut info = b"nightloom fe subkey".to_vec();
+        for part in purpose {
+            // Lengths keep parts apart.
+            info.extend((part.len() as u64).to_le_bytes());
+            info.extend(*part);
+        }
+        let mut key = Zeroizing::new([0u8; 32]);
+        Hkdf::<Sha256>::new(None, &self.0)
+            .expand(&info, &mut *key)
+            .unwrap_or_else(|_| unreachable!("32 bytes are one hash"));
+        key
+    }
+
     /// The key material of a label: HKDF-SHA-256 (RFC 5869), whose extraction is keyed by the parameters and whose
     /// expansion by the label, so that other parameters or another label give independent material.
     pub(crate) fn derive(&self, params: ParamsId, label: &Label) -> LabelKey {

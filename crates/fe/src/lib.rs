@@ -29,7 +29,20 @@ mod words;
 
 pub mod learn;
 
+pub mod aggregate;
+pub mod agreement;
+pub mod authority;
+mod cipher;
+pub mod client;
+pub mod delegate;
+pub mod mode;
+pub mod protocol;
+pub mod server;
+pub mod upload;
+
+pub use agreement::{Agreement, AgreementSpec};
 pub use bounds::{Bounds, MAX_DIMENSION, MAX_RESULT, MAX_VALUE, ParamsId};
+pub use cipher::CipherError;
 pub use ddh::{Ddh, DdhCiphertext, DdhFunctionKeys, DdhMasterKey, DdhPublicKey};
 pub use ddh_adaptive::{
     DdhAdaptive, DdhAdaptiveCiphertext, DdhAdaptiveFunctionKeys, DdhAdaptiveMasterKey, DdhAdaptivePublicKey,

@@ -118,6 +118,39 @@ impl Pad {
         self.keys(master, functionals, samples, |at| noise[at])
     }
 
+    /// The functionals of ciphertexts, without keys: they are still under pads, `<x, y> + <s, y>`, and whoever computes them
+    /// learns nothing. All samples of the first functional, then of the next.
+    ///
+    /// # Errors
+    /// [`FeError`] if the functionals exceed the bounds.
+    pub fn multiply(&self, ciphertext: &PadCiphertext, functionals: &Functionals) -> Result<Vec<u64>, FeError> {
+        functionals.check(&self.bounds)?;
+        Ok(match &ciphertext.body {
+            Words::Narrow(words) => masked(functionals, words).into_iter().map(u64::from).collect(),
+            Words::Wide(words) => masked(functionals, words),
+        })
+    }
+
+    /// The values of what [`multiply`](Self::multiply) made of the label's first samples.
+    ///
+    /// # Errors
+    /// [`FeError::Length`] if there are not as many products as keys, [`FeError::OutOfRange`] if a value is not within the
+    /// bounds.
+    pub fn unmask(&self, products: &[u64], keys: &PadFunctionKeys) -> Result<Vec<i64>, FeError> {
+        if products.len() != keys.keys.len() {
+            return Err(FeError::Length { what: "products", found: products.len(), wanted: keys.keys.len() });
+        }
+        let values: Vec<i64> = match &keys.keys {
+            Words::Narrow(keys) => products.iter().zip(keys).map(|(c, k)| (*c as u32).sub(*k).to_i64()).collect(),
+            Words::Wide(keys) => products.iter().zip(keys).map(|(c, k)| c.sub(*k).to_i64()).collect(),
+        };
+        let bound = self.bounds.result();
+        match values.iter().position(|value| value.unsigned_abs() > bound) {
+            Some(at) => Err(FeError::OutOfRange { functional: at / keys.samples, sample: at % keys.samples, bound }),
+            None => Ok(values),
+        }
+    }
+
     fn keys(
         &self,
         master: &PadMasterKey,
@@ -148,6 +181,16 @@ fn pad_keys<W: Word>(pads: &Pads, functionals: &Functionals, samples: usize, noi
         });
     }
     W::wrap(keys)
+}
+
+fn masked<W: Word>(functionals: &Functionals, words: &[W]) -> Vec<W> {
+    let matrix = Matrix::<W>::new(functionals);
+    let samples = words.len() / functionals.dimension();
+    let mut products = vec![W::default(); functionals.len() * samples];
+    for (sample, words) in words.chunks_exact(functionals.dimension()).enumerate() {
+        matrix.apply(words, |functional, value| products[functional * samples + sample] = value);
+    }
+    products
 }
 
 fn pad_encrypt<W: Word>(key: &PadEncryptionKey, samples: &[i32], dimension: usize) -> Words {

@@ -1,11 +1,13 @@
 use std::fmt;
 
 use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
 
 use crate::{Bounds, FeError, Functionals, Label, MasterSeed, ParamsId};
 
 /// The schemes. The numbers are part of the wire formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Scheme {
     /// [`Ddh`](crate::Ddh).

@@ -49,7 +49,7 @@ impl Windows {
     }
 
     /// The coordinates in the image of the values of a window, `None` for zeros around it.
-    fn coordinates(&self, window: usize) -> impl Iterator<Item = Option<usize>> + '_ {
+    pub(crate) fn coordinates(&self, window: usize) -> impl Iterator<Item = Option<usize>> + '_ {
         let columns = self.output()[1];
         let (top, left) = (window / columns * self.stride, window % columns * self.stride);
         let inside = |at: usize, length| at.checked_sub(self.padding).filter(|at| *at < length);

@@ -126,7 +126,7 @@ fn more_bits_come_closer_to_floating_point() {
     let float = train(&spec, &mut Float::new(&architecture, &data), data.len(), 5);
     let distance = |bits| {
         let oracle = ClearOracle::new(&architecture, &data, 24).unwrap();
-        let fixed = FixedPointSpec { weight_bits: bits, delta_bits: bits, rounding: Rounding::Nearest };
+        let fixed = FixedPointSpec { weight_bits: bits, delta_bits: bits, ..FixedPointSpec::default() };
         let trained = train(&spec, &mut FixedPoint::new(oracle, fixed).unwrap(), data.len(), 5);
         let pairs = trained.network().values().zip(float.network().values());
         pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()

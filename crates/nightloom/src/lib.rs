@@ -51,6 +51,7 @@ pub mod demo;
 pub mod fetch;
 pub mod job;
 pub mod report;
+pub mod train;
 
 mod random;
 pub use random::{RandomError, system_rng};

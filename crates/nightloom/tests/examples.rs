@@ -12,6 +12,8 @@ mod encrypt_and_add;
 mod multiply_and_rescale;
 #[path = "../../../examples/05_bring_your_own_layers.rs"]
 mod own_layers;
+#[path = "../../../examples/06_train_without_seeing.rs"]
+mod train_without_seeing;
 
 #[test]
 fn lesson_1_encrypt_and_add() -> Result<(), Box<dyn Error>> {
@@ -36,4 +38,9 @@ fn lesson_4_client_and_service() -> Result<(), Box<dyn Error>> {
 #[test]
 fn lesson_5_bring_your_own_layers() -> Result<(), Box<dyn Error>> {
     own_layers::main()
+}
+
+#[test]
+fn lesson_6_train_without_seeing() -> Result<(), Box<dyn Error>> {
+    train_without_seeing::main()
 }

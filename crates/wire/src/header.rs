@@ -48,11 +48,29 @@ pub enum Kind {
     OperandRequest = 22,
     /// A training run as it stands after some step.
     Checkpoint = 32,
+    /// What a client encrypted for training.
+    EncryptedDataset = 33,
+    /// What an authority has issued: records follow the header, chained by hashes.
+    Ledger = 34,
+    /// What makes somebody known to an authority: secret.
+    EnrolmentToken = 35,
+    /// A message to an authority.
+    AuthorityRequest = 36,
+    /// Its answer.
+    AuthorityReply = 37,
+    /// A trained network.
+    TrainedNetwork = 38,
+    /// What a client contributes to a sum, under a pad.
+    Contribution = 39,
+    /// Products that a server computed on pads.
+    MaskedProducts = 40,
+    /// A model from counts.
+    TrainedCounts = 41,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 27] = [
         Self::SecretKey,
         Self::PublicKey,
         Self::EvaluationKeys,
@@ -71,6 +89,15 @@ impl Kind {
         Self::FunctionalCiphertext,
         Self::OperandRequest,
         Self::Checkpoint,
+        Self::EncryptedDataset,
+        Self::Ledger,
+        Self::EnrolmentToken,
+        Self::AuthorityRequest,
+        Self::AuthorityReply,
+        Self::TrainedNetwork,
+        Self::Contribution,
+        Self::MaskedProducts,
+        Self::TrainedCounts,
     ];
 }
 
@@ -95,6 +122,15 @@ impl fmt::Display for Kind {
             Self::FunctionalCiphertext => "functionally encrypted batch",
             Self::OperandRequest => "request for operations",
             Self::Checkpoint => "training checkpoint",
+            Self::EncryptedDataset => "set of encrypted samples",
+            Self::Ledger => "ledger of an authority",
+            Self::EnrolmentToken => "enrolment token",
+            Self::AuthorityRequest => "message to an authority",
+            Self::AuthorityReply => "answer of an authority",
+            Self::TrainedNetwork => "trained network",
+            Self::Contribution => "contribution to a sum",
+            Self::MaskedProducts => "set of masked products",
+            Self::TrainedCounts => "model from counts",
         })
     }
 }

@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2, ArrayViewMut1, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::random::Random;
+use super::random::{Purpose, Random, Seed};
 
 /// Largest magnitude of an inner product: whole numbers up to here are exact in an `f64`.
 pub const MAX_PRODUCT: i64 = 1 << 53;
@@ -20,12 +20,16 @@ pub struct FixedPointSpec {
     pub delta_bits: u32,
     /// How numbers between two steps are rounded.
     pub rounding: Rounding,
+    /// Least number of a unit's deltas in a batch that are not zero. A unit with fewer is left out of the first layer's
+    /// gradient in this step: its entry would be about so few samples that an authority refuses it.
+    #[serde(default)]
+    pub min_deltas: u32,
 }
 
 impl Default for FixedPointSpec {
-    /// 8 bits for weights, 8 for deltas, to nearest.
+    /// 8 bits for weights, 8 for deltas, to nearest, no unit left out.
     fn default() -> Self {
-        Self { weight_bits: 8, delta_bits: 8, rounding: Rounding::Nearest }
+        Self { weight_bits: 8, delta_bits: 8, rounding: Rounding::Nearest, min_deltas: 0 }
     }
 }
 
@@ -74,6 +78,19 @@ pub(crate) fn by_rows(values: ArrayView2<f64>, limit: i64, rounding: Rounding, r
     Quantized { values: out, steps }
 }
 
+/// Rounds each row in steps of its own: the integers, and what the integer 1 stands for in each row. `seed` is for
+/// stochastic rounding.
+pub(crate) fn rounded_rows(
+    values: ArrayView2<f64>,
+    limit: i64,
+    rounding: Rounding,
+    seed: &Seed,
+) -> (Array2<i64>, Vec<f64>) {
+    let mut random = seed.stream(Purpose::WeightRounding, 0, 0);
+    let Quantized { values, steps } = by_rows(values, limit, rounding, &mut random);
+    (values, steps)
+}
+
 /// Rounds each of `groups` groups of consecutive columns in steps of its own, or of `bound / limit` where the magnitudes
 /// are known to stay below `bound`.
 pub(crate) fn by_column_groups(
@@ -97,6 +114,18 @@ pub(crate) fn by_column_groups(
         steps.push(step);
     }
     Quantized { values: out, steps }
+}
+
+impl Quantized {
+    /// Makes all of a group of consecutive columns zero if some of it is not, but fewer than `least`.
+    pub(crate) fn leave_out_sparse(&mut self, groups: usize, least: u32) {
+        let width = self.values.ncols() / groups;
+        for mut part in self.values.axis_chunks_iter_mut(Axis(1), width) {
+            if part.iter().filter(|value| **value != 0).count() < least as usize {
+                part.fill(0);
+            }
+        }
+    }
 }
 
 /// Zero if all values are so small that dividing by the step would not be exact to the bits that matter.
@@ -165,7 +194,6 @@ pub fn worst_product(dimension: usize, bits: u32, range: (i16, i16)) -> Option<i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learn::random::{Purpose, Seed};
     use ndarray::array;
     use proptest::prelude::*;
 

@@ -26,6 +26,11 @@ impl Seed {
         seed
     }
 
+    /// A generator of noise for a seed that serves nothing else.
+    pub(crate) fn noise(&self) -> Random {
+        self.stream(Purpose::Noise, 0, 0)
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -82,7 +82,7 @@ impl Demo {
 }
 
 /// The command that repeats this one.
-fn command(words: impl Iterator<Item = OsString>) -> String {
+pub fn command(words: impl Iterator<Item = OsString>) -> String {
     words.fold("nightloom".to_owned(), |command, text| command + " " + &word(&text.to_string_lossy()))
 }
 

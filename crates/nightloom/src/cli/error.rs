@@ -16,6 +16,7 @@ use nightloom_wire::{DecodeError, Kind};
 
 use super::compile::NameProblem;
 use super::figures::exact;
+use super::train::TrainFailure;
 
 /// Everything that can end a command.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,10 @@ pub enum CliError {
     Job(#[from] JobError),
     #[error(transparent)]
     Demo(#[from] nightloom::demo::DemoError),
+    #[error(transparent)]
+    Train(#[from] Box<TrainFailure>),
+    #[error(transparent)]
+    TrainDemo(#[from] Box<nightloom::train::demo::TrainDemoError>),
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
@@ -105,6 +110,12 @@ pub enum CliError {
     UnknownDataset { found: String, known: String },
     #[error("cannot make JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<TrainFailure> for CliError {
+    fn from(failure: TrainFailure) -> Self {
+        Self::Train(Box::new(failure))
+    }
 }
 
 impl CliError {

@@ -32,10 +32,14 @@ impl Inspect {
             let (kind, found) = (header.kind, header.version);
             return Err(DecodeError::UnknownVersion { kind, found, newest: newest_version(header.kind) }).at(path);
         }
-        check_length(path, &header, source.get_ref())?;
-        // The one kind without parameters of a scheme.
-        if header.kind == Kind::Checkpoint {
-            return self.checkpoint();
+        if header.kind != Kind::Ledger {
+            check_length(path, &header, source.get_ref())?;
+        }
+        // These kinds name no parameters of a scheme.
+        match header.kind {
+            Kind::Checkpoint => return self.checkpoint(),
+            kind if (33..64).contains(&(kind as u16)) => return super::train::inspect(path, kind),
+            _ => {}
         }
         let mut reader = Reader::new(&mut source, header.length);
         if header.kind == Kind::MasterSeed {
@@ -79,7 +83,7 @@ impl Inspect {
             }
             Kind::Functionals | Kind::OperandRequest => show("asks an authority for keys"),
             Kind::FunctionKeys => show("opens the functionals that it was issued for, and all combinations of them"),
-            Kind::Ciphertext | Kind::FunctionalCiphertext | Kind::MasterSeed | Kind::Checkpoint => Ok(()),
+            _ => Ok(()),
         }
     }
 

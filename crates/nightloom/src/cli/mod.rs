@@ -15,6 +15,7 @@ mod inspect;
 mod owner;
 mod progress;
 mod server;
+mod train;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ enum Command {
     Run(server::Run),
     /// Decrypt a response into a table of results
     Decrypt(client::Decrypt),
+    /// Train on encrypted samples: authority, clients, server
+    Train(train::Train),
     /// Say what a Nightloom file is
     Inspect(inspect::Inspect),
     /// Measure what operations take on this machine, for the planner
@@ -136,6 +139,7 @@ fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Encrypt(encrypt) => encrypt.run(),
         Command::Run(run) => run.run(),
         Command::Decrypt(decrypt) => decrypt.run(),
+        Command::Train(train) => train.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Calibrate(calibrate) => calibrate.run(),
         Command::Bench(bench) => bench.run(),

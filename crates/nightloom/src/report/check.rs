@@ -141,7 +141,12 @@ pub(super) fn check(report: &Report) -> Result<(), ReportError> {
 }
 
 fn confusion(report: &Report) -> Result<(), ReportError> {
-    let (classes, matrix, accuracy) = (report.classes.len(), &report.confusion, &report.accuracy);
+    square(&report.classes, &report.confusion, report.accuracy.images, report.accuracy.encrypted_correct)
+}
+
+/// Whether a confusion matrix is square over the classes and adds up to these counts.
+pub(super) fn square(classes: &[String], matrix: &[Vec<u64>], images: u64, correct: u64) -> Result<(), ReportError> {
+    let classes = classes.len();
     if !(1..=MAX_CLASSES).contains(&classes) {
         return Err(ReportError::Classes { found: classes });
     }
@@ -152,9 +157,7 @@ fn confusion(report: &Report) -> Result<(), ReportError> {
     let sum = |cells: &mut dyn Iterator<Item = u64>| cells.fold(0, u64::saturating_add);
     let all = sum(&mut matrix.iter().flatten().copied());
     let right = sum(&mut (0..classes).map(|class| matrix[class][class]));
-    for (what, found, wanted) in
-        [("images", all, accuracy.images), ("correct images", right, accuracy.encrypted_correct)]
-    {
+    for (what, found, wanted) in [("images", all, images), ("correct images", right, correct)] {
         if found != wanted {
             return Err(ReportError::ConfusionCount { what, found, wanted });
         }

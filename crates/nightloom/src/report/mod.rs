@@ -1,13 +1,16 @@
-//! The page that `nightloom demo` leaves behind: one HTML file that needs nothing beside itself.
+//! The pages that `nightloom demo` and `nightloom train demo` leave behind: one HTML file that needs nothing beside itself.
 
 mod check;
+mod curve;
 mod figures;
 mod page;
 mod text;
+mod training;
 
 use serde::{Deserialize, Serialize};
 
 pub use check::{MAX_CLASSES, MAX_SAMPLES, MAX_SIDE, ReportError};
+pub use training::{Comparison, Epoch, Opened, Point, TrainingReport, render_training};
 
 /// One run of a model on encrypted images: what was measured, and with what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

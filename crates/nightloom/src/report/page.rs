@@ -3,13 +3,27 @@
 use std::fmt::Write;
 
 use super::text::{Bits, Bytes, Count, Duration, Percent, Text};
-use super::{Party, Report, ReportError, Sample, Tone, figures};
+use super::{Party, Report, ReportError, Run, Sample, Tone, figures};
 
 const STYLE: &str = include_str!("style.css");
 
 pub(super) fn page(report: &Report) -> Result<String, ReportError> {
+    let mut html = begin(&report.title);
+    head(&mut html, report);
+    accuracy(&mut html, report);
+    time(&mut html, report);
+    traffic(&mut html, report);
+    samples(&mut html, report)?;
+    parameters(&mut html, report);
+    repeat(&mut html, &report.run);
+    end(&mut html);
+    Ok(html)
+}
+
+/// A page up to the first word of its matter.
+pub(super) fn begin(title: &str) -> String {
     let mut html = String::with_capacity(1 << 17);
-    let title = Text(&report.title);
+    let title = Text(title);
     // The policy makes the browser itself hold the page to needing nothing from elsewhere.
     let _ = write!(
         html,
@@ -19,15 +33,12 @@ pub(super) fn page(report: &Report) -> Result<String, ReportError> {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
     );
-    head(&mut html, report);
-    accuracy(&mut html, report);
-    time(&mut html, report);
-    traffic(&mut html, report);
-    samples(&mut html, report)?;
-    parameters(&mut html, report);
-    repeat(&mut html, report);
-    html += "</main>\n</body>\n</html>\n";
-    Ok(html)
+    html
+}
+
+/// The end of a page.
+pub(super) fn end(html: &mut String) {
+    html.push_str("</main>\n</body>\n</html>\n");
 }
 
 fn head(html: &mut String, report: &Report) {
@@ -85,14 +96,14 @@ fn images(count: u64) -> String {
 }
 
 /// A part of the page: its heading and remark at the side, its matter in the main column.
-fn part(html: &mut String, heading: &str, remark: &str) {
+pub(super) fn part(html: &mut String, heading: &str, remark: &str) {
     let _ = write!(
         html,
         "<section>\n<div class=\"side\"><h2>{heading}</h2><p>{remark}</p></div>\n<div class=\"matter\">\n"
     );
 }
 
-fn end_part(html: &mut String) {
+pub(super) fn end_part(html: &mut String) {
     html.push_str("</div>\n</section>\n");
 }
 
@@ -129,11 +140,18 @@ fn accuracy(html: &mut String, report: &Report) {
         figures::error_words(accuracy)
     );
 
+    confusion_table(html, "Images by label (row) and by class found under encryption (column).", classes, confusion);
+    end_part(html);
+}
+
+/// Counts by label and by class found.
+pub(super) fn confusion_table(html: &mut String, caption: &str, classes: &[String], confusion: &[Vec<u64>]) {
     // Long names stand once, in the rows; the columns then show their numbers.
     let short = classes.iter().all(|class| class.chars().count() <= 3);
-    html.push_str(
-        "<div class=\"wide\" role=\"region\" aria-label=\"Confusion matrix\" tabindex=\"0\"><table class=\"confusion\">\n<caption>Images by label (row) and by class found under encryption \
-         (column).</caption>\n<thead><tr><th scope=\"col\">label</th>",
+    let _ = write!(
+        html,
+        "<div class=\"wide\" role=\"region\" aria-label=\"Confusion matrix\" tabindex=\"0\"><table class=\"confusion\">\n\
+         <caption>{caption}</caption>\n<thead><tr><th scope=\"col\">label</th>",
     );
     for (column, class) in classes.iter().enumerate() {
         if short {
@@ -172,7 +190,6 @@ fn accuracy(html: &mut String, report: &Report) {
         }
     }
     html.push_str("</tbody>\n</table></div>\n");
-    end_part(html);
 }
 
 fn time(html: &mut String, report: &Report) {
@@ -341,8 +358,8 @@ fn parameters(html: &mut String, report: &Report) {
     end_part(html);
 }
 
-fn repeat(html: &mut String, report: &Report) {
-    let run = &report.run;
+/// How to repeat a run, and where it was made.
+pub(super) fn repeat(html: &mut String, run: &Run) {
     part(html, "Repeat it", "The command makes its own keys, so times and errors vary a little from run to run.");
     let _ = write!(
         html,

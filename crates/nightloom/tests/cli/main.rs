@@ -5,6 +5,7 @@ mod interrupted;
 mod latency;
 #[cfg(unix)]
 mod streams;
+mod train;
 
 use std::fs::File;
 use std::path::Path;
@@ -133,7 +134,15 @@ fn what_the_tour_makes_cannot_be_committed_by_accident() {
     }
     let keys = ["keys/secret.key", "keys/public.key", "keys/evaluation.keys", "elsewhere/secret.key"];
     let model = ["model/cryptonets.server", "model/cryptonets.client", "e2dm.client"];
-    for name in keys.into_iter().chain(model).chain(["request", "response", "results.csv", "nightloom-demo.html"]) {
+    for name in keys.into_iter().chain(model).chain([
+        "request",
+        "response",
+        "results.csv",
+        "nightloom-demo.html",
+        "auth/ledger",
+        "auth/a.token",
+        "upload",
+    ]) {
         assert!(ignored(name).unwrap().success(), "{name}");
     }
     assert!(!ignored("README.md").unwrap().success());

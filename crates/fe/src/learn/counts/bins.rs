@@ -73,6 +73,16 @@ impl Bins {
         Self::new((0..features).map(edges).collect())
     }
 
+    /// Checks what was read from a file: edges as [`new`](Self::new) leaves them.
+    pub(crate) fn check(&self) -> Result<(), CountsError> {
+        let again = Self::new(self.edges.clone())?;
+        if again == *self {
+            return Ok(());
+        }
+        let found = self.edges.len() as f64;
+        Err(CountsError::Setting { what: "edges of bins", found, wanted: "rising edges of each feature" })
+    }
+
     /// The number of bins of each feature.
     pub fn counts(&self) -> Vec<usize> {
         self.edges.iter().map(|edges| edges.len() + 1).collect()

@@ -24,6 +24,20 @@ impl Inputs {
         Self::new(shape, pixels.iter().map(|&pixel| pixel.into()).collect(), 1.0 / 255.0, (0, 255))
     }
 
+    /// Numbers in steps of `step`, rounded to nearest and cut to `range`, which must be known without the data and contain
+    /// zero.
+    ///
+    /// # Errors
+    /// [`DataError`] if there is no sample, the last one is not whole, or a number is not finite.
+    pub(crate) fn rounded(shape: Shape, numbers: &[f64], step: f64, range: (i16, i16)) -> Result<Self, DataError> {
+        if let Some(index) = numbers.iter().position(|number| !number.is_finite()) {
+            return Err(DataError::NotFinite { what: "value", index, found: numbers[index] });
+        }
+        let (low, high) = (f64::from(range.0), f64::from(range.1));
+        let values = numbers.iter().map(|number| libm::rint(number / step).clamp(low, high) as i16);
+        Self::new(shape, values.collect(), step, range)
+    }
+
     /// Whole numbers of known step and range. The range must be known without the data, as it tells how large inner products
     /// can become, and contain zero, as borders of images do.
     pub(super) fn new(shape: Shape, values: Vec<i16>, step: f64, range: (i16, i16)) -> Result<Self, DataError> {

@@ -45,14 +45,52 @@ impl Standardization {
         self.means.len()
     }
 
+    /// Checks what was read from a file.
+    pub(crate) fn check(&self) -> Result<(), DataError> {
+        if !(2..=16).contains(&self.bits) {
+            return Err(DataError::Setting { what: "bits of a value", found: self.bits.into(), wanted: "2 to 16" });
+        }
+        let positive = |x: &f64| *x > 0.0 && x.is_finite();
+        if !positive(&self.limit) {
+            return Err(DataError::Setting {
+                what: "limit in deviations",
+                found: self.limit,
+                wanted: "a positive number",
+            });
+        }
+        if self.means.is_empty() || self.means.len() != self.deviations.len() {
+            let found = self.deviations.len() as f64;
+            return Err(DataError::Setting { what: "deviations", found, wanted: "one for each mean" });
+        }
+        match (self.means.iter().find(|mean| !mean.is_finite()), self.deviations.iter().find(|x| !positive(x))) {
+            (None, None) => Ok(()),
+            (Some(&found), _) => Err(DataError::Setting { what: "mean", found, wanted: "a finite number" }),
+            (_, Some(&found)) => Err(DataError::Setting { what: "deviation", found, wanted: "a positive number" }),
+        }
+    }
+
+    /// The largest integer.
+    fn largest(&self) -> i16 {
+        (1i16 << (self.bits - 1)).wrapping_sub(1)
+    }
+
+    /// What the integer 1 stands for, in deviations.
+    pub fn step(&self) -> f64 {
+        self.limit / f64::from(self.largest())
+    }
+
+    /// The least and the largest integer.
+    pub fn range(&self) -> (i16, i16) {
+        (-self.largest(), self.largest())
+    }
+
     /// Rows as whole numbers.
     ///
     /// # Errors
     /// [`DataError`] if the rows are not whole or not finite.
     pub fn apply(&self, rows: &[f64]) -> Result<Inputs, DataError> {
         check(rows, self.columns())?;
-        let largest = (1i16 << (self.bits - 1)).wrapping_sub(1);
-        let step = self.limit / f64::from(largest);
+        let (largest, step) = (self.largest(), self.step());
         let columns = self.means.iter().zip(&self.deviations).cycle();
         let values = rows.iter().zip(columns).map(|(x, (mean, deviation))| {
             let value = ((x - mean) / deviation).clamp(-self.limit, self.limit);

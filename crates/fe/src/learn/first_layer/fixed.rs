@@ -113,8 +113,9 @@ impl<O: Oracle> FirstLayer for FixedPoint<O> {
         let count = self.oracle.vectors().count();
         let units = delta.ncols() / count;
         let limit = self.spec.delta_limit();
-        let Quantized { values, steps } =
-            by_column_groups(delta, units, limit, step.delta_bound, rounding, &mut random);
+        let mut quantized = by_column_groups(delta, units, limit, step.delta_bound, rounding, &mut random);
+        quantized.leave_out_sparse(units, self.spec.min_deltas);
+        let Quantized { values, steps } = quantized;
         let data = self.oracle.data();
         let bound = product_bound(values.axis_chunks_iter(Axis(1), count), data.range);
         let (unit, bound) = (data.step, bounded(bound, "an entry of the first layer's gradient")?);

@@ -104,7 +104,7 @@ proptest! {
         prop_assume!(!(windows && signed));
         let architecture = architecture(windows);
         let data = data(architecture.input(), 7, signed, salt >> 1);
-        let spec = FixedPointSpec { weight_bits, delta_bits, rounding: Rounding::Stochastic };
+        let spec = FixedPointSpec { weight_bits, delta_bits, rounding: Rounding::Stochastic, min_deltas: 0 };
         let clear = ClearOracle::new(&architecture, &data, 20).unwrap();
         let schoolbook = Schoolbook { spec: *clear.data(), data: &data, vectors: clear.vectors() };
         let mut clear = FixedPoint::new(clear, spec).unwrap();
@@ -194,4 +194,22 @@ fn a_delta_bound_rounds_every_sample_alone_and_towards_zero() {
     for (j, x) in sample.iter().enumerate() {
         assert!((found[(0, j)] - rounded[0] * x).abs() < 1e-12 && (found[(1, j)] - rounded[1] * x).abs() < 1e-12);
     }
+}
+
+/// Units whose deltas are about few samples are left out, and nothing else changes.
+#[test]
+fn sparse_deltas_are_left_out() {
+    let architecture = architecture(false);
+    let data = data(architecture.input(), 3, false, 0);
+    let gradient = |min_deltas: u32| {
+        let oracle = ClearOracle::new(&architecture, &data, 16).unwrap();
+        let spec = FixedPointSpec { min_deltas, ..FixedPointSpec::default() };
+        let mut first = FixedPoint::new(oracle, spec).unwrap();
+        let seed = Seed::new([1; 32]);
+        let step = Step { samples: &[0, 1, 2], epoch: 0, number: 0, delta_bound: None, seed: &seed };
+        first.gradient(&step, array![[0.5, 0.0], [0.25, 0.7], [-0.5, 0.0]].view()).unwrap()
+    };
+    let (all, some, none) = (gradient(1), gradient(2), gradient(4));
+    assert!(all.row(1).iter().any(|x| *x != 0.0) && all.row(0) == some.row(0));
+    assert!(some.row(1).iter().all(|x| *x == 0.0) && none.iter().all(|x| *x == 0.0));
 }

@@ -1,0 +1,435 @@
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use nightloom::output::{NewFile, OutputError, PendingFile};
+use nightloom::samples::{self, Scaling};
+use nightloom::system_rng;
+use nightloom::train::data::{TargetSource, read_dataset};
+use nightloom::train::model::{Model, ModelError};
+use nightloom::train::run::{Figures, RunOptions, train};
+use nightloom::train::setup::NetworkName;
+use nightloom_fe::aggregate::{Contribution, first_network, next_network, open_sum};
+use nightloom_fe::agreement::{Agreement, AgreementId, ContributionForm, Labels, TargetForm};
+use nightloom_fe::delegate::multiply;
+use nightloom_fe::learn::network::Loss;
+use nightloom_fe::learn::optimizer::OptimizerSpec;
+use nightloom_fe::learn::privacy::PrivacySpec;
+use nightloom_fe::learn::trainer::{Batches, load};
+use nightloom_fe::learn::{Dataset, FixedPoint, Seed, Trainer, TrainerSpec};
+use nightloom_fe::mode::Mode;
+use nightloom_fe::protocol::{EnrolmentToken, Role};
+use nightloom_fe::server::EncryptedOracle;
+use nightloom_fe::upload::EncryptedDataset;
+use nightloom_wire::Kind;
+use sha2::{Digest, Sha256};
+
+use super::super::console::{say, show, warn};
+use super::super::destination::open as open_output;
+use super::super::error::{At, CliError};
+use super::super::figures::{bytes, counted, significant};
+use super::super::input::open;
+use super::super::progress::Bar;
+use super::agreement::{ActivationName, Numbers, numbers};
+use super::error::{AtFile, TrainFailure};
+use super::{Authority, Consent, figures, labelled, read_model, read_token};
+
+#[derive(Debug, Subcommand)]
+pub enum Server {
+    /// Train on uploads; or open the sum of contributions; or multiply an upload with weights: as the token's mode has it
+    Run(Box<Run>),
+}
+
+impl Server {
+    pub fn run(self) -> Result<(), CliError> {
+        match self {
+            Self::Run(run) => run.run(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The server's enrolment token
+    token: PathBuf,
+    /// What clients sent: uploads; contributions in mode aggregate, none of them to begin a network
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    authority: OptionalAuthority,
+    /// The model to write; in mode delegate, the products for the client
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long, short)]
+    force: bool,
+    /// The network: sizes of dense layers, or lenet5
+    #[arg(long, value_name = "NETWORK", help_heading = "Training")]
+    network: Option<NetworkName>,
+    /// Between dense layers
+    #[arg(long, value_enum, default_value_t = ActivationName::Relu, help_heading = "Training")]
+    activation: ActivationName,
+    /// Passes over the data; the authority's budget is for two with 256 samples a batch and 32 units
+    #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Training")]
+    epochs: u32,
+    /// Learning rate in the first epoch, for the mean gradient of a batch
+    #[arg(long, value_name = "RATE", default_value_t = 0.2, help_heading = "Training")]
+    rate: f64,
+    /// Factor of the rate from one epoch to the next
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.2, help_heading = "Training")]
+    decay: f64,
+    /// Momentum
+    #[arg(long, value_name = "PART", default_value_t = 0.9, help_heading = "Training")]
+    momentum: f64,
+    /// Differential privacy of the trained network: CLIP,NOISE
+    #[arg(long, value_name = "DP", value_parser = numbers, help_heading = "Training")]
+    dp: Option<Numbers>,
+    /// Initial weights and order of batches follow from it [default: from the system]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    seed: Option<u64>,
+    /// Samples in the clear to try the network on after every epoch
+    #[arg(long, value_name = "FILE", requires = "test_labels", help_heading = "Training")]
+    test: Option<PathBuf>,
+    /// Their labels: a file, or the column of the table
+    #[arg(long, value_name = "FILE", requires = "test", help_heading = "Training")]
+    test_labels: Option<String>,
+    /// Keep the run after so many seconds at the latest, to go on with after an interruption; 0 keeps it after every step
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = pause, help_heading = "Training")]
+    checkpoint_every: f64,
+    /// The network that the round began with, in mode aggregate
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Weights to multiply with in mode delegate: .npy of float64, a row a product
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Write the figures as JSON, and nothing else
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// The way to the authority, unless the mode needs none.
+#[derive(Debug, Args)]
+struct OptionalAuthority {
+    /// The authority: https://HOST:PORT, or the path of its socket on this machine
+    #[arg(long, value_name = "ADDRESS")]
+    authority: Option<nightloom::train::transport::Address>,
+    /// How long to try again after a lost connection
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    retry: u64,
+}
+
+impl OptionalAuthority {
+    fn wanted(&self) -> Result<Authority, TrainFailure> {
+        let wanted = "give the authority's address";
+        let authority = self.authority.clone().ok_or(TrainFailure::Missing { option: "--authority", wanted })?;
+        Ok(Authority { authority, retry: self.retry })
+    }
+}
+
+fn pause(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e6).contains(&seconds) => Ok(seconds),
+        _ => Err("wanted a number of seconds from 0".to_owned()),
+    }
+}
+
+/// Whether something was made under the agreement of the token.
+pub fn same_agreement(path: &Path, found: AgreementId, wanted: AgreementId) -> Result<(), TrainFailure> {
+    if found == wanted {
+        return Ok(());
+    }
+    let (found, wanted) = (found.to_string(), wanted.to_string());
+    Err(TrainFailure::OtherAgreement { path: path.to_owned(), found, wanted })
+}
+
+impl Run {
+    pub fn run(self) -> Result<(), CliError> {
+        let token = read_token(&self.token, Role::Server)?;
+        let mode = token.agreement.mode();
+        self.consent.state(mode, self.json)?;
+        for (option, given, right) in [
+            ("--weights", self.weights.is_some(), mode == Mode::Delegate),
+            ("--model", self.model.is_some(), mode == Mode::Aggregate),
+            ("--network", self.network.is_some(), mode != Mode::Aggregate && mode != Mode::Delegate),
+        ] {
+            if given && !right {
+                let reason = "it is for another mode than the token's";
+                return Err(TrainFailure::Surplus { option, reason }.into());
+            }
+        }
+        let out = open_output(&NewFile::at(&self.output).replace_existing(self.force))?;
+        match mode {
+            Mode::Guarded | Mode::Cryptonn => self.train(&token, out),
+            Mode::Aggregate => self.aggregate(&token, out),
+            Mode::Delegate => self.delegate(&token, out),
+        }
+    }
+
+    fn uploads(&self, agreement: &Arc<Agreement>) -> Result<Vec<EncryptedDataset<File>>, CliError> {
+        if self.inputs.is_empty() {
+            return Err(TrainFailure::Missing { option: "UPLOAD", wanted: "give what clients encrypted" }.into());
+        }
+        let open = |path: &PathBuf| -> Result<_, CliError> {
+            let file = File::open(path).at(path)?;
+            Ok(EncryptedDataset::open(file, agreement).at_file(path)?)
+        };
+        self.inputs.iter().map(open).collect()
+    }
+
+    fn train(&self, token: &Arc<EnrolmentToken>, out: PendingFile) -> Result<(), CliError> {
+        let agreement = token.agreement.clone();
+        let uploads = self.uploads(&agreement)?;
+        let test = self.test(&agreement)?;
+        let spec = self.spec(&agreement)?;
+        agreement.check_network(&spec.network).map_err(TrainFailure::Agreement)?;
+        let architecture = spec.network.validate().map_err(|error| TrainFailure::Training(error.into()))?;
+        let visits = agreement.visits(architecture.first_units());
+        if let Some(visits) = visits.filter(|visits| *visits < spec.epochs as usize) {
+            warn(format_args!(
+                "warning: the budget of fresh data is for {} of a first layer of {}: what is beyond will be refused",
+                counted(visits as u64, "epoch", "epochs"),
+                counted(architecture.first_units() as u64, "unit", "units"),
+            ));
+        }
+        let samples = uploads.iter().map(EncryptedDataset::samples).sum();
+        let checkpoint = checkpoint_path(&self.output, &agreement, &uploads, self.seed);
+        let (mut trainer, resumed) = self.trainer(spec, samples, &checkpoint)?;
+        if resumed && !self.json {
+            let now = trainer.progress();
+            say(format_args!("\ngoing on after {} epochs and {} of {} steps", now.epoch, now.step, now.steps))?;
+        }
+        let oracle = EncryptedOracle::new(self.authority.wanted()?.session(token)?, uploads);
+        let oracle = oracle.map_err(TrainFailure::Oracle)?;
+        let fixed_point = agreement.opening().map_err(TrainFailure::Agreement)?.fixed_point;
+        let mut first = FixedPoint::new(oracle, fixed_point).map_err(TrainFailure::Setting)?;
+        let options = RunOptions {
+            test: test.as_ref(),
+            test_often: false,
+            checkpoint: Some((checkpoint.clone(), Duration::from_secs_f64(self.checkpoint_every))),
+        };
+        let bar = Bar::new("training");
+        let trained = train(&mut trainer, &mut first, &options, &mut |part| bar.at(part));
+        drop(bar);
+        if trained.is_err() && checkpoint.exists() {
+            warn(format_args!("the run is kept in {}: the same command goes on with it", checkpoint.display()));
+        }
+        let found = trained.map_err(TrainFailure::Run)?;
+        let model = Model::network(&agreement, trainer.network().clone(), None);
+        self.write(&model.at_file(&self.output)?, out)?;
+        // What it is for is done; it holds the seed.
+        let _ = std::fs::remove_file(&checkpoint);
+        self.tell(&trainer, &agreement, &found)
+    }
+
+    fn spec(&self, agreement: &Agreement) -> Result<TrainerSpec, CliError> {
+        let wanted = "give the sizes of the layers, such as 784-32-10, or lenet5";
+        let name = self.network.as_ref().ok_or(TrainFailure::Missing { option: "--network", wanted })?;
+        let opening = agreement.opening().map_err(TrainFailure::Agreement)?;
+        let loss = match agreement.data().targets {
+            TargetForm::Classes(_) => Loss::SoftmaxCrossEntropy,
+            TargetForm::Numbers { .. } => Loss::MeanSquaredError,
+        };
+        let privacy = match self.dp.as_ref().map(|Numbers(numbers)| numbers.as_slice()) {
+            None => None,
+            Some([clip, noise]) => Some(PrivacySpec { clip: *clip, noise_multiplier: *noise }),
+            Some(_) => {
+                return Err(TrainFailure::Missing { option: "--dp", wanted: "two numbers, CLIP,NOISE" }.into());
+            }
+        };
+        Ok(TrainerSpec {
+            network: name.spec(agreement.data().trained_input(), self.activation.into()),
+            loss,
+            optimizer: OptimizerSpec { learning_rate: self.rate, decay: self.decay, momentum: self.momentum },
+            batches: Batches::Fixed { size: opening.batch },
+            epochs: self.epochs,
+            privacy,
+        })
+    }
+
+    /// The run that was interrupted, or a new one.
+    fn trainer(&self, spec: TrainerSpec, samples: usize, checkpoint: &Path) -> Result<(Trainer, bool), CliError> {
+        let other = |what| TrainFailure::OtherRun { path: checkpoint.to_owned(), what };
+        if !checkpoint.exists() {
+            let seed = self.new_seed()?;
+            return Ok((Trainer::new(spec, samples, seed).map_err(TrainFailure::Training)?, false));
+        }
+        let trainer = load(checkpoint).map_err(TrainFailure::Checkpoint)?;
+        if trainer.spec() != &spec {
+            return Err(other("another network or other settings").into());
+        }
+        Ok((trainer, true))
+    }
+
+    fn new_seed(&self) -> Result<Seed, CliError> {
+        Ok(match self.seed {
+            Some(number) => seed(number),
+            None => Seed::random(&mut system_rng()?),
+        })
+    }
+
+    fn test(&self, agreement: &Agreement) -> Result<Option<Dataset>, CliError> {
+        let (Some(path), Some(labels)) = (&self.test, &self.test_labels) else { return Ok(None) };
+        let source = if Path::new(labels).exists() {
+            TargetSource::File(labels.into())
+        } else {
+            TargetSource::Column(labels.clone())
+        };
+        Ok(Some(read_dataset(path, Some(&source), agreement).map_err(TrainFailure::Data)?))
+    }
+
+    fn write(&self, model: &Model, mut out: PendingFile) -> Result<(), CliError> {
+        let written = model.write(&mut out);
+        written.map_err(|source| OutputError::Write { path: self.output.clone(), source })?;
+        Ok(out.commit()?)
+    }
+
+    fn tell(&self, trainer: &Trainer, agreement: &Agreement, found: &Figures) -> Result<(), CliError> {
+        const DELTA: f64 = 1e-5;
+        let epsilon = trainer.accountant().map(|accountant| accountant.epsilon(DELTA).epsilon);
+        if self.json {
+            let json = serde_json::json!({
+                "mode": agreement.mode(),
+                "scheme": agreement.opening().map(|opening| opening.scheme.to_string()).ok(),
+                "epochs": found.epochs,
+                "curve": found.curve,
+                "epsilon": epsilon,
+                "delta": epsilon.map(|_| DELTA),
+            });
+            return show(serde_json::to_string_pretty(&json)?);
+        }
+        say("")?;
+        figures::epochs(&found.epochs)?;
+        if let Some(up) = found.epochs.last().map(|epoch| epoch.bytes_up) {
+            labelled("uploads", bytes(up as f64))?;
+        }
+        if let Some(epsilon) = epsilon {
+            let text = format!("epsilon {} at delta {DELTA}, of the network", significant(epsilon));
+            labelled("privacy of a sample", text)?;
+        }
+        if agreement.opening().is_ok_and(|opening| matches!(opening.labels, Labels::Randomized { .. })) {
+            say("note: running accuracy is on labels of which some are random")?;
+        }
+        say(format_args!("\nwrote {}: for train predict and train export", self.output.display()))
+    }
+
+    fn aggregate(&self, token: &Arc<EnrolmentToken>, out: PendingFile) -> Result<(), CliError> {
+        let agreement = token.agreement.clone();
+        let aggregation = agreement.aggregation().map_err(TrainFailure::Agreement)?;
+        let is_network = matches!(aggregation.contribution, ContributionForm::Updates(_));
+        let begun = match (&self.model, is_network) {
+            (Some(path), true) => {
+                let model = read_model(path)?;
+                same_agreement(path, model.agreement().id(), agreement.id())?;
+                Some((model.as_network().at_file(path)?.clone(), model.round().unwrap_or(0)))
+            }
+            (Some(_), false) => {
+                return Err(TrainFailure::Surplus { option: "--model", reason: "counts are of no network" }.into());
+            }
+            (None, true) if self.inputs.is_empty() => {
+                let network = first_network(&agreement, &self.new_seed()?).map_err(TrainFailure::Agreement)?;
+                self.write(&Model::network(&agreement, network, Some(0)).at_file(&self.output)?, out)?;
+                return say(format_args!("\nwrote {}: the network of round 0, for all clients", self.output.display()));
+            }
+            (None, true) => {
+                let wanted = "give the network that the round began with";
+                return Err(TrainFailure::Missing { option: "--model", wanted }.into());
+            }
+            (None, false) => None,
+        };
+        let wanted = begun.as_ref().map_or(0, |(_, round)| *round);
+        let mut contributions = Vec::new();
+        for path in &self.inputs {
+            let contribution = Contribution::read(open(path, Kind::Contribution)?).at(path)?;
+            let found = contribution.id().round;
+            if found != wanted {
+                return Err(TrainFailure::Round { path: path.clone(), found, wanted }.into());
+            }
+            contributions.push(contribution);
+        }
+        let mut session = self.authority.wanted()?.session(token)?;
+        let sums = open_sum(&mut session, &contributions).map_err(TrainFailure::Aggregate)?;
+        let count = counted(contributions.len() as u64, "contribution", "contributions");
+        let model = match begun {
+            Some((network, round)) => {
+                let next = next_network(&agreement, &network, &sums).at_file(&self.output)?;
+                Model::network(&agreement, next, Some(round + 1))
+            }
+            None => Model::counts(&agreement, sums),
+        };
+        let model: Result<Model, ModelError> = model;
+        let model = model.at_file(&self.output)?;
+        let round = model.round();
+        let accuracy = match (self.test(&agreement)?, model.as_network()) {
+            (Some(test), Ok(network)) => Some(network.evaluate(&test, Loss::SoftmaxCrossEntropy).accuracy()),
+            _ => None,
+        };
+        self.write(&model, out)?;
+        if self.json {
+            let json = serde_json::json!({
+                "mode": agreement.mode(), "round": round, "contributions": contributions.len(), "test_accuracy": accuracy,
+            });
+            return show(serde_json::to_string_pretty(&json)?);
+        }
+        let round = round.map_or_else(String::new, |round| format!(", the network of round {round}"));
+        say(format_args!("\nwrote {}: the sum of {count}{round}", self.output.display()))?;
+        accuracy.map_or(Ok(()), |accuracy| labelled("test accuracy", format_args!("{:.2} %", 100.0 * accuracy)))
+    }
+
+    fn delegate(&self, token: &Arc<EnrolmentToken>, mut out: PendingFile) -> Result<(), CliError> {
+        let agreement = token.agreement.clone();
+        let wanted = "give the weights, a row a product";
+        let path = self.weights.as_ref().ok_or(TrainFailure::Missing { option: "--weights", wanted })?;
+        let [upload] = &mut self.uploads(&agreement)?[..] else {
+            let reason = "products are of one client's upload at a time";
+            return Err(TrainFailure::Surplus { option: "a second upload", reason }.into());
+        };
+        let rows = samples::read(path)?;
+        let width = agreement.data().trained_input().len();
+        let features = rows.features(&[width], Scaling { scale: 1.0, offset: 0.0 })?;
+        let values = features.rows(0..features.len());
+        let weights = ndarray::ArrayView2::from_shape((features.len(), width), &values);
+        let weights = weights.map_err(|_| TrainFailure::Missing { option: "--weights", wanted })?;
+        let products = multiply(&agreement, upload, weights).at_file(&self.inputs[0])?;
+        let written = products.write(&mut out).and_then(|()| out.flush());
+        written.map_err(|source| OutputError::Write { path: self.output.clone(), source })?;
+        out.commit()?;
+        say(format_args!(
+            "\nwrote {}: {} with {}, still under pads, for the client '{}'",
+            self.output.display(),
+            counted(products.samples() as u64, "sample", "samples"),
+            counted(features.len() as u64, "row of weights", "rows of weights"),
+            products.client(),
+        ))
+    }
+}
+
+/// Where a run over these uploads from this seed is kept: another name for others, so that no run goes on with them.
+fn checkpoint_path(
+    output: &Path,
+    agreement: &Agreement,
+    uploads: &[EncryptedDataset<File>],
+    seed: Option<u64>,
+) -> PathBuf {
+    let mut hash = Sha256::new_with_prefix(agreement.id().0);
+    hash.update([u8::from(seed.is_some())]);
+    hash.update(seed.unwrap_or_default().to_le_bytes());
+    for upload in uploads {
+        hash.update((upload.client().len() as u64).to_le_bytes());
+        hash.update(upload.client().as_bytes());
+        hash.update(upload.dataset().0);
+    }
+    let digest = hash.finalize();
+    let mut name = output.as_os_str().to_owned();
+    name.push(format!(".{:02x}{:02x}{:02x}{:02x}.checkpoint", digest[0], digest[1], digest[2], digest[3]));
+    PathBuf::from(name)
+}
+
+fn seed(number: u64) -> Seed {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    Seed::new(bytes)
+}

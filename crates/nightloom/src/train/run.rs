@@ -1,0 +1,192 @@
+//! A server's training: steps, figures of each epoch, checkpoints.
+
+use std::io::{Read, Seek};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nightloom_fe::learn::first_layer::FixedPointError;
+use nightloom_fe::learn::trainer::{CheckpointError, Metrics, TrainError, save};
+use nightloom_fe::learn::{Dataset, FixedPoint, Trainer};
+use nightloom_fe::protocol::Link;
+use nightloom_fe::server::{EncryptedOracle, OracleError};
+use serde::Serialize;
+
+/// Points of a learning curve in an epoch, at most.
+const POINTS: u32 = 100;
+
+/// What a training needs besides its trainer and its data.
+#[derive(Default)]
+pub struct RunOptions<'a> {
+    /// Samples in the clear on which the network is tried after every epoch.
+    pub test: Option<&'a Dataset>,
+    /// Whether it is tried at every point of the curve too.
+    pub test_often: bool,
+    /// Where the run is kept, and how long it goes on without that.
+    pub checkpoint: Option<(PathBuf, Duration)>,
+}
+
+/// Figures of an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EpochFigures {
+    /// The epoch, from 1.
+    pub epoch: u32,
+    /// The part of the samples that was classified rightly, each before the update that it caused.
+    pub running_accuracy: f64,
+    /// Mean loss, likewise.
+    pub running_loss: f64,
+    /// The part of the test samples that is classified rightly after the epoch.
+    pub test_accuracy: Option<f64>,
+    /// Seconds of opening: keys from the authority, and products under them.
+    pub crypto_s: f64,
+    /// Seconds of everything else that training does.
+    pub clear_s: f64,
+    /// Bytes that clients uploaded, once for all epochs.
+    pub bytes_up: u64,
+    /// Bytes of keys that came from the authority.
+    pub key_bytes: u64,
+    /// Bytes of requests to it.
+    pub request_bytes: u64,
+}
+
+/// A point of a learning curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CurvePoint {
+    /// Epochs so far, a fraction.
+    pub epochs: f64,
+    /// Accuracy on the samples since the last point, each before its update.
+    pub running_accuracy: f64,
+    /// Accuracy on the test samples.
+    pub test_accuracy: Option<f64>,
+}
+
+/// How a training went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Figures {
+    /// Of the epochs that ended in this process.
+    pub epochs: Vec<EpochFigures>,
+    /// The learning curve.
+    pub curve: Vec<CurvePoint>,
+}
+
+/// Why a training ended early. The run is kept as it stands, if it is kept at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError<E: std::error::Error + Send + Sync + 'static> {
+    /// A step could not be done.
+    #[error(transparent)]
+    Train(#[from] TrainError<FixedPointError<OracleError<E>>>),
+    /// The run could not be kept.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// Trains to the end. `progress` is told the part that is done, 0 to 1.
+///
+/// # Errors
+/// [`RunError`] if a step cannot be done, after the run has been kept as it stands.
+pub fn train<L: Link, R: Read + Seek>(
+    trainer: &mut Trainer,
+    first: &mut FixedPoint<EncryptedOracle<L, R>>,
+    options: &RunOptions<'_>,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Figures, RunError<L::Error>> {
+    let mut figures = Figures::default();
+    let steps = trainer.progress().steps;
+    let every = steps.div_ceil(POINTS);
+    let mut meter = Meter::new(trainer, first);
+    let mut saved = Instant::now();
+    while !trainer.is_done() {
+        let start = Instant::now();
+        let stepped = trainer.step(first);
+        meter.training += start.elapsed();
+        if let Err(error) = stepped {
+            keep(trainer, options)?;
+            return Err(error.into());
+        }
+        let now = trainer.progress();
+        let (epoch, step, ended) = (now.epoch, now.step, now.step == 0);
+        progress((f64::from(epoch) + f64::from(step) / f64::from(steps)) / f64::from(now.epochs.max(1)));
+        if ended || step.is_multiple_of(every) {
+            let test_accuracy =
+                options.test.filter(|_| ended || options.test_often).map(|test| accuracy(trainer, test));
+            figures.curve.push(CurvePoint {
+                epochs: f64::from(epoch) + f64::from(step) / f64::from(steps),
+                running_accuracy: meter.since_last_point(trainer),
+                test_accuracy,
+            });
+            if ended {
+                figures.epochs.push(meter.epoch(trainer, first, test_accuracy));
+            }
+        }
+        let due = options.checkpoint.as_ref().is_some_and(|(_, pause)| ended || saved.elapsed() >= *pause);
+        if due {
+            keep(trainer, options)?;
+            saved = Instant::now();
+        }
+    }
+    Ok(figures)
+}
+
+/// The part of the samples that the network classifies rightly.
+pub fn accuracy(trainer: &Trainer, test: &Dataset) -> f64 {
+    trainer.network().evaluate(test, trainer.spec().loss).accuracy()
+}
+
+/// Keeps the run, unless nothing has been done.
+fn keep(trainer: &Trainer, options: &RunOptions<'_>) -> Result<(), CheckpointError> {
+    let begun = trainer.progress().total().samples > 0;
+    options.checkpoint.as_ref().filter(|_| begun).map_or(Ok(()), |(path, _)| save(trainer, path))
+}
+
+/// What has been counted since the last epoch and the last point.
+struct Meter {
+    training: Duration,
+    crypto: Duration,
+    key_bytes: u64,
+    request_bytes: u64,
+    seen: Metrics,
+}
+
+impl Meter {
+    fn new<L: Link, R: Read + Seek>(trainer: &Trainer, first: &FixedPoint<EncryptedOracle<L, R>>) -> Self {
+        let costs = first.oracle().costs();
+        Self {
+            training: Duration::ZERO,
+            crypto: costs.time,
+            key_bytes: costs.key_bytes,
+            request_bytes: costs.request_bytes,
+            seen: trainer.progress().total(),
+        }
+    }
+
+    fn since_last_point(&mut self, trainer: &Trainer) -> f64 {
+        let (before, now) = (self.seen, trainer.progress().total());
+        self.seen = now;
+        (now.correct - before.correct) as f64 / (now.samples - before.samples).max(1) as f64
+    }
+
+    fn epoch<L: Link, R: Read + Seek>(
+        &mut self,
+        trainer: &Trainer,
+        first: &FixedPoint<EncryptedOracle<L, R>>,
+        test_accuracy: Option<f64>,
+    ) -> EpochFigures {
+        let (now, costs) = (trainer.progress(), first.oracle().costs());
+        let metrics = now.history.last().copied().unwrap_or_default();
+        let crypto = costs.time - self.crypto;
+        let figures = EpochFigures {
+            epoch: now.epoch,
+            running_accuracy: metrics.accuracy(),
+            running_loss: metrics.mean_loss(),
+            test_accuracy,
+            crypto_s: crypto.as_secs_f64(),
+            clear_s: self.training.saturating_sub(crypto).as_secs_f64(),
+            bytes_up: first.oracle().upload_bytes(),
+            key_bytes: costs.key_bytes - self.key_bytes,
+            request_bytes: costs.request_bytes - self.request_bytes,
+        };
+        (self.crypto, self.key_bytes, self.request_bytes) = (costs.time, costs.key_bytes, costs.request_bytes);
+        self.training = Duration::ZERO;
+        figures
+    }
+}

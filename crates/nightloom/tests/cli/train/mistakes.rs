@@ -1,0 +1,126 @@
+//! What training says when something is wrong: each time the thing, what was found and what was wanted; and nothing is lost.
+
+use super::parties::{Parties, Serving, idx};
+
+#[test]
+fn mistakes_of_training_are_named_and_leave_no_file() {
+    let parties = Parties::new();
+    let init = "--input 14x14 --classes 10 --batch 128 --client hospital --server trainer";
+    parties.run(&format!("train authority init auth --labels open {init}"));
+    parties.run(&format!("train authority init other --labels open {init}"));
+    let serving = Serving::of(&parties, "auth");
+    let at = format!("--authority {}", serving.socket);
+    parties.run(&format!("train client encrypt auth/hospital.token images.idx --labels labels.idx -o upload {at}"));
+    let upload = std::fs::read(parties.path("upload")).unwrap();
+    std::fs::write(parties.path("short"), &upload[..upload.len() / 2]).unwrap();
+    let mut labels = std::fs::read(parties.path("labels.idx")).unwrap();
+    labels[8 + 5] = 10;
+    std::fs::write(parties.path("wrong-labels.idx"), &labels).unwrap();
+    std::fs::write(parties.path("few-labels.idx"), idx(&[16], &[1; 16])).unwrap();
+    let mut npy = b"\x93NUMPY\x01\x00v\x00".to_vec();
+    npy.extend(format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 14, 14), }").bytes());
+    npy.extend((0..196).flat_map(|at| if at == 7 { 256f32 } else { 0.0 }.to_le_bytes()));
+    std::fs::write(parties.path("bright.npy"), npy).unwrap();
+    std::fs::write(parties.path("one"), "3\n").unwrap();
+    let before = parties.names();
+    let encrypt = "train client encrypt auth/hospital.token";
+    let run = "train server run auth/trainer.token";
+    let cases: [(String, &[&str]); 24] = [
+        (format!("train authority init auth {init}"), &["master.key", "exists already", "another folder"]),
+        ("train authority init new --classes 10".into(), &["--input", "shape"]),
+        ("train authority init new --input 14x14".into(), &["--classes"]),
+        (format!("train authority init new --windows 3:1:1 {init}"), &["convolution", "gives every sample away"]),
+        (format!("train authority init new --labels febo {init}"), &["FEBO", "opens its label"]),
+        (format!("train authority init new --scheme ddh --opening-noise 1,1 {init}"), &["noise", "only pad"]),
+        (format!("train authority init new --host b\u{fc}cher {init}"), &["no certificate for"]),
+        ("train authority enrol auth --client late".into(), &["ledger", "another authority has the ledger open"]),
+        ("train authority serve other".into(), &[]),
+        (format!("{encrypt} images.idx -o x {at}"), &["images.idx", "need labels"]),
+        (format!("{encrypt} large.idx --labels few-labels.idx -o x {at}"), &["large.idx", "28x28", "14x14"]),
+        (format!("{encrypt} images.idx --labels few-labels.idx -o x {at}"), &["1024 samples", "16"]),
+        (format!("{encrypt} images.idx --labels wrong-labels.idx -o x {at}"), &["wrong-labels.idx", "10"]),
+        (
+            format!("{encrypt} few.idx --labels few-labels.idx -o x {at}"),
+            &["16 samples, wanted at least a batch of 128"],
+        ),
+        (format!("{encrypt} bright.npy --labels one -o x {at}"), &["sample 0, value 7 is 256", "0 to 255"]),
+        (
+            format!("train client encrypt auth/trainer.token images.idx --labels labels.idx -o x {at}"),
+            &["token of a server"],
+        ),
+        // The other authority's token: its key is not known here.
+        (
+            format!("train client encrypt other/hospital.token images.idx --labels labels.idx -o x {at}"),
+            &["not from 'hospital'", "MAC is wrong"],
+        ),
+        (format!("{run} upload --network 196-8-9 -o x {at}"), &["width 9", "has 10"]),
+        (format!("{run} upload --network 784-8-10 -o x {at}"), &["784", "14x14"]),
+        (format!("{run} upload --network lenet5 -o x {at}"), &["1x28x28"]),
+        (format!("{run} short --network 196-8-10 -o x {at}"), &["short", "header announces", "the file has"]),
+        (format!("{run} upload upload --network 196-8-10 -o x {at}"), &["hospital", "given twice"]),
+        (
+            format!("train server run other/trainer.token upload --network 196-8-10 -o x {at}"),
+            &["upload", "under agreement"],
+        ),
+        (
+            format!("{run} upload --network 196-8-10 -o x --retry 1 --authority nobody.socket"),
+            &["cannot be reached", "nobody.socket"],
+        ),
+    ];
+    for (arguments, wanted) in cases {
+        if wanted.is_empty() {
+            // A wrong command line.
+            assert_eq!(parties.command(&arguments).output().unwrap().status.code(), Some(2), "{arguments}");
+            continue;
+        }
+        let told = parties.fail(&arguments);
+        assert!(wanted.iter().all(|wanted| told.contains(wanted)), "{arguments}: {told}");
+        assert!(told.contains("error: ") && !told.contains("panicked"), "{told}");
+    }
+    assert_eq!(parties.names(), before);
+
+    // Twenty units are twenty equations, and nineteen is the budget: refused with rule, rank and limit.
+    let told = parties.fail(&format!("{run} upload --network 196-20-10 -o x {at}"));
+    assert!(
+        told.contains("span a tenth") && told.contains("which is 19") && told.contains("rank") && told.contains("20"),
+        "{told}"
+    );
+    // A network certificate that is not the authority's.
+    let told = parties.fail(&format!(
+        "train client encrypt other/hospital.token images.idx --labels labels.idx -o x --retry 1 --authority {}",
+        serving.url
+    ));
+    assert!(told.contains("certificate"), "{told}");
+    assert_eq!(parties.names(), before);
+}
+
+#[test]
+fn a_damaged_ledger_is_refused_and_a_torn_record_is_cut() {
+    let parties = Parties::new();
+    parties.run("train authority init auth --input 14x14 --classes 10 --client a --server b");
+    let path = parties.path("auth/ledger");
+    let whole = std::fs::read(&path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[60] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    for command in
+        ["train audit auth", "train authority enrol auth --client c", "train authority serve auth --socket s"]
+    {
+        let told = parties.fail(command);
+        assert!(told.contains("ledger") && told.contains("record 0"), "{command}: {told}");
+    }
+    assert!(std::fs::read(&path).unwrap() == damaged && !parties.path("auth/c.token").exists());
+    std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    assert!(parties.run("train audit auth").contains("torn last record"));
+    let output = parties.command("train authority enrol auth --client c").output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("were cut"));
+    // 'b', whose record was torn, is not known any more; its token can be made anew.
+    std::fs::remove_file(parties.path("auth/b.token")).unwrap();
+    parties.run("train authority enrol auth --server b");
+    let told = parties.run("inspect auth/ledger");
+    assert!(told.contains("ledger of an authority"), "{told}");
+    for (file, wanted) in [("auth/a.token", "client 'a'"), ("auth/a.token", "never")] {
+        assert!(parties.run(&format!("inspect {file}")).contains(wanted));
+    }
+}
