@@ -187,7 +187,7 @@ fn run_compiled(
 ) -> Result<Demonstration, DemoError> {
     let all = test_images()?;
     let images = images.clamp(1, all.len());
-    let samples = first(&all, images)?;
+    let samples = all.part(0..images);
     let labels = test_labels().map_err(DemoError::Labels)?;
     let scaling = Scaling { scale: compiled.client.input.scale, offset: compiled.client.input.offset };
     let features = samples.features(&compiled.client.input_shape, scaling)?;
@@ -223,17 +223,6 @@ fn run_compiled(
         }
     }
     Ok(demonstration)
-}
-
-/// The first `count` samples.
-fn first(all: &Samples, count: usize) -> Result<Samples, SamplesError> {
-    let values = match all.values() {
-        SampleValues::Pixels(pixels) => {
-            SampleValues::Pixels(pixels[..count * all.shape().iter().product::<usize>()].to_vec())
-        }
-        other => other.clone(),
-    };
-    Samples::new(all.origin(), all.shape(), values)
 }
 
 pub(crate) fn largest(values: &[f64]) -> usize {

@@ -1,8 +1,11 @@
 //! From a polynomial network to an encrypted program: how tensors become ciphertexts.
 
 pub mod latency;
+mod levels;
 pub mod select;
 pub mod throughput;
+
+use std::ops::RangeInclusive;
 
 use nightloom_program::Program;
 use nightloom_program::cost::Prices;
@@ -11,6 +14,10 @@ use nightloom_program::noise::NoiseBound;
 use crate::network::ValueId;
 use latency::Weights;
 use latency::packing::Requests;
+pub use levels::Levels;
+
+/// `log2` of the degrees that are tried.
+const LOG_DEGREES: RangeInclusive<u32> = 12..=16;
 
 /// A program with what its planner knows of it.
 #[derive(Debug, Clone)]

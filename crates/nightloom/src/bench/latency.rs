@@ -1,5 +1,4 @@
 use std::fmt;
-use std::ops::Range;
 use std::time::Instant;
 
 use nightloom_compiler::plans::latency::Weights;
@@ -17,7 +16,7 @@ use crate::client::{Client, ClientError, EncryptionKey};
 use crate::demo::{CLASSES, DemoError, Model, SAMPLES, largest, test_images, test_labels};
 use crate::job::{JobError, peak_memory_bytes};
 use crate::model::{CompileOptions, compile};
-use crate::samples::{SampleValues, Samples, Scaling};
+use crate::samples::Scaling;
 use crate::server::{Server, ServerError};
 
 /// Requests that are timed; the medians are reported.
@@ -232,8 +231,8 @@ fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyR
     // The first run fills pools and caches, and is not counted.
     for run in 0..=options.runs {
         let first = (SAMPLES + run * batch) % (images.len() - batch + 1);
-        let one = Samples::new("test images", images.shape(), pixels(&images, first..first + batch))?;
-        let one = one.features(&compiled.client.input_shape, scaling)?;
+        let samples = images.part(first..first + batch);
+        let one = samples.features(&compiled.client.input_shape, scaling)?;
         let start = Instant::now();
         let mut request = Vec::new();
         client
@@ -315,13 +314,4 @@ fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyR
         runs: options.runs,
         operations,
     })
-}
-
-/// The pixels of some images.
-fn pixels(images: &Samples, range: Range<usize>) -> SampleValues {
-    let length = images.shape().iter().product::<usize>();
-    match images.values() {
-        SampleValues::Pixels(pixels) => SampleValues::Pixels(pixels[range.start * length..range.end * length].to_vec()),
-        other => other.clone(),
-    }
 }

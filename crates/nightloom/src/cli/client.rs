@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -122,6 +123,9 @@ pub struct Encrypt {
     /// Public key, for sources that must not decrypt
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    /// Encrypt no more than the first N samples
+    #[arg(long, value_name = "N")]
+    first: Option<NonZeroUsize>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -142,7 +146,10 @@ impl Encrypt {
             // The command line requires one of them.
             (None, None) => return Ok(()),
         };
-        let samples = self.read_samples(&client)?;
+        let mut samples = self.read_samples(&client)?;
+        if let Some(first) = self.first.filter(|first| first.get() < samples.len()) {
+            samples = samples.part(0..first.get());
+        }
         let features = samples.features(&client.spec().input_shape, client.scaling())?;
         let bar = Bar::new("encrypting");
         let mut rng = system_rng()?;
@@ -170,7 +177,7 @@ impl Encrypt {
             let folder = self.input.display();
             done.say(format_args!("note: skipped {entries} of {folder}: only files named *.png are encrypted"))?;
         }
-        if samples.names().is_some() {
+        if samples.names().is_some() && self.first.is_none() {
             let folder = word(&self.input.to_string_lossy());
             done.say(format_args!("note: decrypt with --names {folder} to have file names in the table"))?;
         }

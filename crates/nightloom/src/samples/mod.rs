@@ -17,6 +17,7 @@ mod table;
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use array::ElementType;
@@ -55,6 +56,14 @@ impl SampleValues {
     /// Whether there is no value at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn part(&self, range: Range<usize>) -> Self {
+        match self {
+            SampleValues::Pixels(values) => SampleValues::Pixels(values[range].to_vec()),
+            SampleValues::Singles(values) => SampleValues::Singles(values[range].to_vec()),
+            SampleValues::Doubles(values) => SampleValues::Doubles(values[range].to_vec()),
+        }
     }
 
     fn first_not_finite(&self) -> Option<(usize, f64)> {
@@ -137,6 +146,23 @@ impl Samples {
     /// The values of all samples, one sample after the other.
     pub fn values(&self) -> &SampleValues {
         &self.values
+    }
+
+    /// Some of the samples.
+    ///
+    /// # Panics
+    /// If the range is empty, or there are not so many samples.
+    pub fn part(&self, samples: Range<usize>) -> Self {
+        assert!(!samples.is_empty() && samples.end <= self.count, "{samples:?} of {} samples", self.count);
+        let width = self.values.len() / self.count;
+        Samples {
+            origin: self.origin.clone(),
+            shape: self.shape.clone(),
+            count: samples.len(),
+            names: self.names.as_ref().map(|names| names[samples.clone()].to_vec()),
+            skipped: self.skipped,
+            values: self.values.part(samples.start * width..samples.end * width),
+        }
     }
 
     /// The file name of each sample, if the samples came from a folder of images.

@@ -35,8 +35,7 @@ fn one_image_is_answered_and_the_planner_says_how() {
     folder.run("decrypt e2dm.client response --key keys/secret.key -o one.csv");
     outputs_within_the_bound(&folder, "e2dm.client", "one.csv");
     // Three images are three batches of one.
-    std::fs::write(folder.path("three.idx"), crate::folder::idx(3)).unwrap();
-    let told = folder.run("encrypt e2dm.client three.idx --public-key keys/public.key -o three");
+    let told = folder.run("encrypt e2dm.client images.idx --first 3 --public-key keys/public.key -o three");
     assert!(told.contains("3 samples in 3 batches"), "{told}");
     // Kernels agree bit for bit.
     let portable = folder.command("run e2dm.server request --keys keys/evaluation.keys -o portable");

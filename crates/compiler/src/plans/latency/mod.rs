@@ -14,6 +14,7 @@ use nightloom_program::noise::NoiseBound;
 use nightloom_program::{Compression, Op, Program, SlotMatrixError, ValueId, VerifyError, WeightArray};
 use nightloom_ring::RingError;
 
+use super::{LOG_DEGREES, Levels};
 use crate::interval::Interval;
 use crate::network::{self, Network, Stage};
 use build::Builder;
@@ -146,8 +147,7 @@ pub enum PlanError {
     },
     /// No parameters reach the wanted precision.
     #[error(
-        "no parameters give {wanted:.1} bits of precision{}: {squares} squares in a row need more levels than any degree \
-         has; lower --precision or narrow the input range",
+        "no parameters give {wanted:.1} bits of precision{}: {levels}",
         found.map_or(String::new(), |found| format!(", the best give {found:.1}"))
     )]
     Precision {
@@ -155,8 +155,8 @@ pub enum PlanError {
         wanted: f64,
         /// Bits of the best parameters, if any work at all.
         found: Option<f64>,
-        /// Squares in the network.
-        squares: usize,
+        /// Where the levels go.
+        levels: Levels,
     },
     /// Parameters below the security table without a degree.
     #[error("parameters below 128 bits need an explicit degree")]
@@ -218,8 +218,8 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
     let facts = Facts::new(network, options)?;
     let mut search = Search::default();
     let mut too_wide = None;
-    let squares = network.stages().iter().filter(|stage| !matches!(stage, Stage::Affine { .. })).count();
-    for log_degree in security::log_degrees().filter(|log| (12..=16).contains(log)) {
+    let levels = Levels::of(network, options.log_degree.unwrap_or(*LOG_DEGREES.end()));
+    for log_degree in security::log_degrees().filter(|log| LOG_DEGREES.contains(log)) {
         if options.log_degree.is_some_and(|wanted| wanted != log_degree) {
             continue;
         }
@@ -241,7 +241,7 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
     }
     match too_wide {
         Some(error) if search.best.is_none() => Err(error),
-        _ => Err(PlanError::Precision { wanted: options.precision_bits, found: search.best, squares }),
+        _ => Err(PlanError::Precision { wanted: options.precision_bits, found: search.best, levels }),
     }
 }
 

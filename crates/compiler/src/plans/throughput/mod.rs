@@ -16,6 +16,7 @@ use nightloom_program::cost::Prices;
 use nightloom_program::{Program, VerifyError};
 use nightloom_ring::RingError;
 
+use super::{LOG_DEGREES, Levels};
 use crate::interval::Interval;
 use crate::network::{Network, ValueId};
 use facts::Facts;
@@ -95,8 +96,7 @@ impl Plan {
 pub enum PlanError {
     /// No parameters reach the wanted precision.
     #[error(
-        "no parameters give {wanted:.1} bits of precision{}; lower --precision, narrow the input range, or use fewer \
-         products in the model ({products} now)",
+        "no parameters give {wanted:.1} bits of precision{}: {levels}",
         found.map_or(String::new(), |found| format!(", the best give {found:.1}"))
     )]
     Precision {
@@ -104,8 +104,8 @@ pub enum PlanError {
         wanted: f64,
         /// Bits of the best parameters, if any work at all.
         found: Option<f64>,
-        /// Products in a row in the network.
-        products: usize,
+        /// Where the levels go.
+        levels: Levels,
     },
     /// A sample that is not one of the network.
     #[error("sample {index} has {found} features, the network takes {wanted}")]
@@ -143,7 +143,7 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
     let shapes = sketches(network);
     let depth = shapes.iter().map(|shape| shape.depth).min().unwrap_or(0);
     let mut search = Search::new(network, options, &facts);
-    let degrees = security::log_degrees().filter(|log| (12..=16).contains(log));
+    let degrees = security::log_degrees().filter(|log| LOG_DEGREES.contains(log));
     for log_degree in degrees.filter(|log| options.log_degree.is_none_or(|wanted| wanted == *log)) {
         let noise = RingNoise::new(log_degree)?;
         let candidates = candidates(log_degree, depth, &shapes, &facts, &options.prices);
@@ -157,7 +157,7 @@ pub fn plan(network: &Network, options: &Options) -> Result<Plan, PlanError> {
             break;
         }
     }
-    Err(search.failure(depth))
+    Err(search.failure(Levels::of(network, options.log_degree.unwrap_or(*LOG_DEGREES.end()))))
 }
 
 /// Sizes of primes that are tried.
@@ -328,7 +328,7 @@ impl<'a> Search<'a> {
     }
 
     /// Why nothing was found.
-    fn failure(mut self, products: usize) -> PlanError {
+    fn failure(mut self, levels: Levels) -> PlanError {
         if let (None, Some(closest)) = (self.best_precision, self.closest.take())
             && let Err(error) = self.build(&closest)
         {
@@ -336,7 +336,7 @@ impl<'a> Search<'a> {
         }
         match (self.best_precision, self.refused) {
             (None, Some(refused)) => refused,
-            (found, _) => PlanError::Precision { wanted: self.options.precision_bits, found, products },
+            (found, _) => PlanError::Precision { wanted: self.options.precision_bits, found, levels },
         }
     }
 }
