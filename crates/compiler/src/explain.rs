@@ -246,12 +246,12 @@ impl fmt::Display for Explanation {
         let joined = |bits: &[u32]| bits.iter().map(u32::to_string).collect::<Vec<_>>().join("+");
         writeln!(
             f,
-            "\nPlan     {}\nCKKS     {} ring of degree {}, {} slots, {} samples a batch\n         primes {} + special {} = {:.1} bits",
+            "\nPlan     {}\nCKKS     {} ring of degree {}, {} slots, {} a batch\n         primes {} + special {} = {:.1} bits",
             self.plan,
             p.ring,
             p.degree,
             p.slots,
-            p.samples,
+            if p.samples == 1 { "1 sample".to_owned() } else { format!("{} samples", p.samples) },
             joined(&p.prime_bits),
             if p.special_bits.is_empty() { "none".to_owned() } else { joined(&p.special_bits) },
             p.log_qp,

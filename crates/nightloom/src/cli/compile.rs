@@ -250,14 +250,14 @@ impl Compile {
         warn_if_insecure(compiled.plan.is_insecure());
         let parameters = &explanation.parameters;
         console::say(format_args!(
-            "{}: {} plan, depth {}, {} ring of degree {}, {:.0} bits, {} samples a batch, about {} a batch on one thread",
+            "{}: {} plan, depth {}, {} ring of degree {}, {:.0} bits, {} a batch, about {} a batch on one thread",
             name,
             explanation.plan,
             explanation.depth,
             parameters.ring,
             parameters.degree,
             parameters.log_qp,
-            parameters.samples,
+            counted(parameters.samples as u64, "sample", "samples"),
             seconds(explanation.predicted_seconds),
         ))?;
         for (end, length) in written {
