@@ -128,6 +128,7 @@ fn a_round_of_three_waits_for_the_one_who_dropped_out() {
     // An epoch of fixed batches is one step at a rate of one.
     let mut wanted = Accountant::new();
     wanted.add(1.0, 1.0, 1);
+    let wanted_epsilon = wanted.epsilon(1e-5).epsilon;
     assert_eq!(locals[0].accountant.as_ref().unwrap().epsilon(1e-5), wanted.epsilon(1e-5));
     let seal =
         |client: usize, salt| Contribution::seal(&tokens[client], 7, &locals[client].integers, &mut rng(salt)).unwrap();
@@ -141,6 +142,7 @@ fn a_round_of_three_waits_for_the_one_who_dropped_out() {
     let sums = open_sum(&mut session, &[&two[..], &[seal(2, 4)]].concat()).unwrap();
     let wanted = (0..locals[0].integers.len()).map(|at| locals.iter().map(|local| local.integers[at]).sum());
     assert_eq!(sums, wanted.collect::<Vec<i64>>());
+    assert_eq!(Audit::of_file(&parties.ledger(), 1e-5).unwrap().sum_epsilon, Some(wanted_epsilon));
     // What it sent first never opens anything again.
     let again = refusal(open_sum(&mut session, &[seal(2, 3), seal(0, 5), seal(1, 6)]).unwrap_err());
     assert!(matches!(again, Refusal::Used { round: 7, .. }));

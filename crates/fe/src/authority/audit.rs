@@ -10,6 +10,7 @@ use super::{Ledger, replay};
 use crate::agreement::{ContributionForm, Direction, Labels, TargetForm};
 use crate::learn::federated::MIN_CONTRIBUTORS;
 use crate::learn::privacy::Accountant;
+use crate::learn::trainer::Batches;
 use crate::mode::Mode;
 use crate::protocol::Head;
 
@@ -32,7 +33,8 @@ pub struct Audit {
     pub sums: usize,
     /// The fewest clients in a sum.
     pub fewest_in_a_sum: Option<usize>,
-    /// Contributions of the client with the most, and what the authority's noise makes of them for one of its samples.
+    /// The privacy loss of a sample of the client with the most contributions in sums: by the authority's noise on counts, or
+    /// by that of the client's training; absent without noise, and where clients draw batches at a rate of their own.
     pub sum_epsilon: Option<f64>,
     /// The probability for which privacy losses may be larger than stated.
     pub delta: f64,
@@ -144,19 +146,30 @@ impl Audit {
     }
 }
 
-/// The loss of one sample of the client who is in most sums.
+/// The loss of one sample of the client who is in most sums, against the server.
 fn sum_epsilon(ledger: &Ledger, delta: f64) -> Option<f64> {
     let aggregation = ledger.agreement().aggregation().ok()?;
-    let ContributionForm::Counts(_) = aggregation.contribution else { return None };
+    // Noise over what one sample can change, and how often it is in a contribution.
+    let mechanism = |sum: &super::Sum| match &aggregation.contribution {
+        ContributionForm::Counts(_) => Some((sum.noise, 1)),
+        ContributionForm::Updates(updates) => match updates.training.batches {
+            Batches::Fixed { .. } => {
+                updates.training.privacy.map(|privacy| (privacy.noise_multiplier, updates.training.epochs.into()))
+            }
+            // The rate depends on how many samples a client has, which the authority does not know.
+            Batches::Poisson { .. } => None,
+        },
+    };
     let mut of_clients = std::collections::BTreeMap::<&str, Option<Accountant>>::new();
     for sum in ledger.sums() {
+        // A sum without noise protects nobody any more.
+        let mechanism = mechanism(sum).filter(|(noise, _)| *noise > 0.0);
         for contribution in &sum.contributions {
             let accountant = of_clients.entry(&contribution.client).or_insert_with(|| Some(Accountant::new()));
-            // A sum without noise protects nobody any more.
-            *accountant = accountant.take().filter(|_| sum.noise > 0.0);
-            if let Some(accountant) = accountant {
-                accountant.add(1.0, sum.noise, 1);
-            }
+            *accountant = accountant.take().zip(mechanism).map(|(mut accountant, (noise, steps))| {
+                accountant.add(1.0, noise, steps);
+                accountant
+            });
         }
     }
     let losses = of_clients.into_values().map(|found| found.map(|accountant| accountant.epsilon(delta).epsilon));

@@ -20,14 +20,15 @@ pub struct FixedPointSpec {
     pub delta_bits: u32,
     /// How numbers between two steps are rounded.
     pub rounding: Rounding,
-    /// Least number of a unit's deltas in a batch that are not zero. A unit with fewer is left out of the first layer's
-    /// gradient in this step: its entry would be about so few samples that an authority refuses it.
+    /// Least number of a unit's deltas in a batch that are not zero. A unit with fewer, but some, would ask about so few
+    /// samples that an authority refuses it; its zeros become +-1 at random, which adds noise of mean zero to its gradient.
+    /// Not under differential privacy, where no delta may depend on other samples.
     #[serde(default)]
     pub min_deltas: u32,
 }
 
 impl Default for FixedPointSpec {
-    /// 8 bits for weights, 8 for deltas, to nearest, no unit left out.
+    /// 8 bits for weights, 8 for deltas, to nearest, zeros stay zeros.
     fn default() -> Self {
         Self { weight_bits: 8, delta_bits: 8, rounding: Rounding::Nearest, min_deltas: 0 }
     }
@@ -117,12 +118,14 @@ pub(crate) fn by_column_groups(
 }
 
 impl Quantized {
-    /// Makes all of a group of consecutive columns zero if some of it is not, but fewer than `least`.
-    pub(crate) fn leave_out_sparse(&mut self, groups: usize, least: u32) {
+    /// Makes every zero in a group of consecutive columns +-1 at random, if some of the group is not zero, but fewer than
+    /// `least`.
+    pub(crate) fn fill_sparse(&mut self, groups: usize, least: u32, random: &mut Random) {
         let width = self.values.ncols() / groups;
         for mut part in self.values.axis_chunks_iter_mut(Axis(1), width) {
-            if part.iter().filter(|value| **value != 0).count() < least as usize {
-                part.fill(0);
+            let count = part.iter().filter(|value| **value != 0).count();
+            if (1..least as usize).contains(&count) {
+                part.iter_mut().filter(|value| **value == 0).for_each(|value| *value = 2 * random.below(2) as i64 - 1);
             }
         }
     }

@@ -26,7 +26,12 @@ impl Inspect {
         let path = &self.file;
         let mut source = reader(path)?;
         let header = Header::read(&mut source).at(path)?;
-        let announced = counted(HEADER_BYTES.saturating_add(header.length), "byte", "bytes");
+        // A ledger grows, so its header announces no length.
+        let length = match header.kind {
+            Kind::Ledger => source.get_ref().metadata().at(path)?.len(),
+            _ => HEADER_BYTES.saturating_add(header.length),
+        };
+        let announced = counted(length, "byte", "bytes");
         show(format_args!("{}: {}, format version {}, {announced}", path.display(), header.kind, header.version))?;
         if header.version == 0 || header.version > newest_version(header.kind) {
             let (kind, found) = (header.kind, header.version);

@@ -9,7 +9,6 @@ use nightloom_fe::authority::{Audit, DirectionAudit, Keeper, KeeperError};
 use nightloom_fe::client::{Client, ClientError, Receipt};
 use nightloom_fe::learn::data::DataError;
 use nightloom_fe::learn::network::Loss;
-use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::trainer::{Batches, TrainError, TrainerSpecError};
 use nightloom_fe::learn::{
     ClearOracle, Dataset, FirstLayer, FixedPoint, Float, Inputs, Network, NetworkSpec, Seed, Targets, Trainer,
@@ -21,7 +20,7 @@ use nightloom_fe::upload::{EncryptedDataset, UploadError};
 use nightloom_fe::{MasterSeed, Scheme};
 
 use super::run::{CurvePoint, EpochFigures, Figures, RunError, RunOptions, accuracy, train};
-use super::setup::{Activation, DEFAULT_BATCH, NetworkName, opening, shape};
+use super::setup::{Activation, DEFAULT_BATCH, DENSE_OPTIMIZER, NetworkName, opening, shape};
 use super::transport::{SharedAuthority, TransportError, local};
 use crate::bench::Machine;
 use crate::demo::{test_images, test_labels};
@@ -176,11 +175,11 @@ pub fn agreement(scheme: Scheme) -> AgreementSpec {
 
 /// How the server trains.
 pub fn training() -> TrainerSpec {
-    let network: NetworkSpec = NetworkName::Dense(vec![784, UNITS, 10]).spec(digits_form().input, Activation::Relu);
+    let network: NetworkSpec = NetworkName::Dense(vec![784, UNITS, 10]).spec(digits_form().input, Activation::Sigmoid);
     TrainerSpec {
         network,
         loss: Loss::SoftmaxCrossEntropy,
-        optimizer: OptimizerSpec { learning_rate: 0.2, decay: 0.2, momentum: 0.9 },
+        optimizer: DENSE_OPTIMIZER,
         batches: Batches::Fixed { size: DEFAULT_BATCH },
         epochs: EPOCHS,
         privacy: None,

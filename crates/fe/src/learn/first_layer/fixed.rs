@@ -114,7 +114,9 @@ impl<O: Oracle> FirstLayer for FixedPoint<O> {
         let units = delta.ncols() / count;
         let limit = self.spec.delta_limit();
         let mut quantized = by_column_groups(delta, units, limit, step.delta_bound, rounding, &mut random);
-        quantized.leave_out_sparse(units, self.spec.min_deltas);
+        if step.delta_bound.is_none() {
+            quantized.fill_sparse(units, self.spec.min_deltas, &mut random);
+        }
         let Quantized { values, steps } = quantized;
         let data = self.oracle.data();
         let bound = product_bound(values.axis_chunks_iter(Axis(1), count), data.range);

@@ -196,20 +196,34 @@ fn a_delta_bound_rounds_every_sample_alone_and_towards_zero() {
     }
 }
 
-/// Units whose deltas are about few samples are left out, and nothing else changes.
+/// The zeros of units whose deltas are about few samples become single steps, and nothing else changes.
 #[test]
-fn sparse_deltas_are_left_out() {
+fn sparse_deltas_are_filled_with_single_steps() {
     let architecture = architecture(false);
     let data = data(architecture.input(), 3, false, 0);
-    let gradient = |min_deltas: u32| {
+    let seed = Seed::new([1; 32]);
+    let gradient = |min_deltas: u32, delta_bound, delta: Array2<f64>| {
         let oracle = ClearOracle::new(&architecture, &data, 16).unwrap();
         let spec = FixedPointSpec { min_deltas, ..FixedPointSpec::default() };
         let mut first = FixedPoint::new(oracle, spec).unwrap();
-        let seed = Seed::new([1; 32]);
-        let step = Step { samples: &[0, 1, 2], epoch: 0, number: 0, delta_bound: None, seed: &seed };
-        first.gradient(&step, array![[0.5, 0.0], [0.25, 0.7], [-0.5, 0.0]].view()).unwrap()
+        first
+            .gradient(&Step { samples: &[0, 1, 2], epoch: 0, number: 0, delta_bound, seed: &seed }, delta.view())
+            .unwrap()
     };
-    let (all, some, none) = (gradient(1), gradient(2), gradient(4));
-    assert!(all.row(1).iter().any(|x| *x != 0.0) && all.row(0) == some.row(0));
-    assert!(some.row(1).iter().all(|x| *x == 0.0) && none.iter().all(|x| *x == 0.0));
+    let sparse = || array![[0.5, 0.0, 0.0], [0.25, 0.7, 0.0], [-0.5, 0.0, 0.0]];
+    let (exact, filled) = (gradient(0, None, sparse()), gradient(3, None, sparse()));
+    assert_eq!(gradient(1, None, sparse()), exact);
+    // Under differential privacy nothing is filled.
+    assert_eq!(gradient(3, Some(1.0), sparse()), gradient(0, Some(1.0), sparse()));
+    // The first unit has enough, the third nothing at all.
+    assert_eq!((filled.row(0), filled.row(2)), (exact.row(0), exact.row(2)));
+    assert!(filled.row(2).iter().all(|x| *x == 0.0));
+    // Of the second unit the samples that had none count with one step of 127, plus or minus.
+    let step = |sign: [f64; 2]| {
+        array![[0.5, sign[0] * 0.7 / 127.0, 0.0], [0.25, 0.7, 0.0], [-0.5, sign[1] * 0.7 / 127.0, 0.0]]
+    };
+    let signs = [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]];
+    let close = |found: &Array2<f64>| found.iter().zip(&filled).all(|(a, b)| (a - b).abs() < 1e-12);
+    assert_eq!(signs.iter().filter(|signs| close(&gradient(0, None, step(**signs)))).count(), 1);
+    assert_ne!(filled.row(1), exact.row(1));
 }

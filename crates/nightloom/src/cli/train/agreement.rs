@@ -274,7 +274,7 @@ impl AgreementArguments {
         (fixed_point.weight_bits, fixed_point.delta_bits) = (self.bits, self.bits);
         let batch = self.batch.unwrap_or(defaults.batch);
         if !guarded {
-            // Nobody counts, so nothing needs to be left out, and rounding is as CryptoNN's.
+            // Nobody counts, so no row needs to be filled, and rounding is as CryptoNN's.
             fixed_point.min_deltas = 0;
             fixed_point.rounding = nightloom_fe::learn::fixed_point::Rounding::Nearest;
         }

@@ -69,20 +69,20 @@ pub struct Run {
     #[arg(long, value_name = "NETWORK", help_heading = "Training")]
     network: Option<NetworkName>,
     /// Between dense layers
-    #[arg(long, value_enum, default_value_t = ActivationName::Relu, help_heading = "Training")]
+    #[arg(long, value_enum, default_value_t = ActivationName::Sigmoid, help_heading = "Training")]
     activation: ActivationName,
     /// Passes over the data; the authority's budget is for two with 256 samples a batch and 32 units
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Training")]
     epochs: u32,
-    /// Learning rate in the first epoch, for the mean gradient of a batch
-    #[arg(long, value_name = "RATE", default_value_t = 0.2, help_heading = "Training")]
-    rate: f64,
-    /// Factor of the rate from one epoch to the next
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.2, help_heading = "Training")]
-    decay: f64,
-    /// Momentum
-    #[arg(long, value_name = "PART", default_value_t = 0.9, help_heading = "Training")]
-    momentum: f64,
+    /// Learning rate in the first epoch, for the mean gradient of a batch [default: 1; of lenet5 0.001]
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    rate: Option<f64>,
+    /// Factor of the rate from one epoch to the next [default: 0.3; of lenet5 1]
+    #[arg(long, value_name = "FACTOR", help_heading = "Training")]
+    decay: Option<f64>,
+    /// Momentum [default: 0.9; of lenet5 0]
+    #[arg(long, value_name = "PART", help_heading = "Training")]
+    momentum: Option<f64>,
     /// Differential privacy of the trained network: CLIP,NOISE
     #[arg(long, value_name = "DP", value_parser = numbers, help_heading = "Training")]
     dp: Option<Numbers>,
@@ -240,10 +240,15 @@ impl Run {
                 return Err(TrainFailure::Missing { option: "--dp", wanted: "two numbers, CLIP,NOISE" }.into());
             }
         };
+        let optimizer = name.optimizer();
         Ok(TrainerSpec {
             network: name.spec(agreement.data().trained_input(), self.activation.into()),
             loss,
-            optimizer: OptimizerSpec { learning_rate: self.rate, decay: self.decay, momentum: self.momentum },
+            optimizer: OptimizerSpec {
+                learning_rate: self.rate.unwrap_or(optimizer.learning_rate),
+                decay: self.decay.unwrap_or(optimizer.decay),
+                momentum: self.momentum.unwrap_or(optimizer.momentum),
+            },
             batches: Batches::Fixed { size: opening.batch },
             epochs: self.epochs,
             privacy,

@@ -119,7 +119,8 @@ fn a_damaged_ledger_is_refused_and_a_torn_record_is_cut() {
     std::fs::remove_file(parties.path("auth/b.token")).unwrap();
     parties.run("train authority enrol auth --server b");
     let told = parties.run("inspect auth/ledger");
-    assert!(told.contains("ledger of an authority"), "{told}");
+    let length = std::fs::metadata(parties.path("auth/ledger")).unwrap().len();
+    assert!(told.contains("ledger of an authority") && told.contains(&format!("{length} bytes")), "{told}");
     for (file, wanted) in [("auth/a.token", "client 'a'"), ("auth/a.token", "never")] {
         assert!(parties.run(&format!("inspect {file}")).contains(wanted));
     }
