@@ -71,7 +71,7 @@ pub enum CalibrationError {
 }
 
 impl Calibration {
-    /// Measures this machine with the kernel in use; takes half a second.
+    /// Measures this machine with the kernel in use; takes some seconds and half a gigabyte.
     ///
     /// # Errors
     /// [`CalibrationError::Ring`].
@@ -107,13 +107,13 @@ impl Calibration {
         Ok(found)
     }
 
-    /// Writes the file whole or not at all, over an older one.
+    /// Writes the file whole or not at all; over an older one only if told so.
     ///
     /// # Errors
     /// [`CalibrationError::Output`].
-    pub fn write(&self, path: &Path) -> Result<(), CalibrationError> {
+    pub fn write(&self, path: &Path, replace: bool) -> Result<(), CalibrationError> {
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        NewFile::at(path).replace_existing(true).write(|file| file.write_all(text.as_bytes()))?;
+        NewFile::at(path).replace_existing(replace).write(|file| file.write_all(text.as_bytes()))?;
         Ok(())
     }
 
@@ -126,7 +126,7 @@ impl Calibration {
         if let Some(folder) = path.parent() {
             NewFolder::make(folder)?.keep();
         }
-        self.write(&path)?;
+        self.write(&path, true)?;
         Ok(path)
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("machine.json");
         for _ in 0..2 {
-            calibration().write(&path).unwrap();
+            calibration().write(&path, true).unwrap();
             assert_eq!(Calibration::read(&path).unwrap(), calibration());
         }
     }

@@ -121,6 +121,9 @@ pub struct Outputs {
     pub values: Vec<f64>,
     /// Numbers in a row.
     pub columns: usize,
+    /// The largest error that was seen: in slots of compressed responses that belong to no output and should be zero. `None`
+    /// if a response has no such slots.
+    pub seen_error: Option<f64>,
 }
 
 /// Ciphertexts that are made before they are written.
@@ -339,7 +342,8 @@ impl Client {
         let decode = |ciphertext: &Ciphertext| -> Result<Vec<f64>, ClientError> {
             Ok(self.encoder.decode(&Decryptor::new(secret).decrypt(ciphertext)?)?)
         };
-        self.rows(self.threads.install(|| ciphertexts.par_iter().map(decode).collect::<Result<_, _>>())?, samples)
+        let slots = self.threads.install(|| ciphertexts.par_iter().map(decode).collect::<Result<_, _>>())?;
+        Ok(self.rows(slots, samples)?.0)
     }
 
     fn decrypt_compressed(
@@ -347,15 +351,18 @@ impl Client {
         ciphertexts: &[CompressedCiphertext],
         secret: &SecretKey,
         samples: usize,
-    ) -> Result<Vec<f64>, ClientError> {
+    ) -> Result<(Vec<f64>, Option<f64>), ClientError> {
         let decode = |ciphertext: &CompressedCiphertext| -> Result<Vec<f64>, ClientError> {
-            Ok(self.encoder.decode_message(&Decryptor::new(secret).decrypt_compressed(ciphertext)?)?)
+            let mut slots = self.encoder.decode_message(&Decryptor::new(secret).decrypt_compressed(ciphertext)?)?;
+            // They repeat.
+            slots.truncate(ciphertext.slots());
+            Ok(slots)
         };
         self.rows(ciphertexts.iter().map(decode).collect::<Result<_, _>>()?, samples)
     }
 
-    /// Rows of outputs from the slots of every ciphertext.
-    fn rows(&self, slots: Vec<Vec<f64>>, samples: usize) -> Result<Vec<f64>, ClientError> {
+    /// Rows of outputs from the slots of every ciphertext, and the largest error in slots that should be zero.
+    fn rows(&self, slots: Vec<Vec<f64>>, samples: usize) -> Result<(Vec<f64>, Option<f64>), ClientError> {
         let values: Vec<f64> = match &self.spec.packing {
             Packing::SampleInSlot => {
                 (0..samples).flat_map(|sample| slots.iter().map(move |slots| slots[sample])).collect()
@@ -366,26 +373,28 @@ impl Client {
                 outputs.map(|place| at(place).unwrap_or(f64::NAN)).collect()
             }
         };
+        let mut seen_error = None;
         if let Packing::SampleInSlots { outputs, compressed: true, .. } = &self.spec.packing {
             // What a compressed response has no room for wraps around, and then no slot of it is right: not those either
             // that belong to no output and must be zero.
             let tolerance = self.spec.error_bound_public_key;
-            let period = outputs.iter().map(|(_, slot)| *slot as usize + 1).max().unwrap_or(1).next_power_of_two();
             let held: HashSet<(u32, u32)> = outputs.iter().copied().collect();
             let spare = slots.iter().enumerate().flat_map(|(result, slots)| {
-                let slots = slots.iter().take(period).enumerate();
+                let slots = slots.iter().enumerate();
                 slots.map(move |(slot, value)| ((result as u32, slot as u32), *value))
             });
-            let wrong = spare.filter(|(place, _)| !held.contains(place)).find(|(_, value)| exceeds(*value, tolerance));
-            if let Some((_, found)) = wrong {
-                return Err(ClientError::Implausible { found, limit: tolerance });
+            for (_, found) in spare.filter(|(place, _)| !held.contains(place)) {
+                if exceeds(found, tolerance) {
+                    return Err(ClientError::Implausible { found, limit: tolerance });
+                }
+                seen_error = Some(f64::max(seen_error.unwrap_or(0.0), found.abs()));
             }
         }
         // What another key decrypts is as large as the modulus, and so is a value that left it.
         let limit = self.spec.output_limit;
         match values.iter().find(|value| exceeds(**value, limit)) {
             Some(found) => Err(ClientError::Implausible { found: *found, limit }),
-            None => Ok(values),
+            None => Ok((values, seen_error)),
         }
     }
 
@@ -404,19 +413,21 @@ impl Client {
             return Err(foreign("number of ciphertexts", header.ciphertexts, wanted));
         }
         let compressed = matches!(&self.spec.packing, Packing::SampleInSlots { compressed: true, .. });
-        let mut values = Vec::new();
+        let (mut values, mut seen_error) = (Vec::new(), None);
         for batch in 0..header.batches {
             let samples = header.samples_in(batch, self.capacity());
             values.extend(if compressed {
                 let ciphertexts = wire::read_compressed_batch(&mut reader, &self.params, &header)?;
-                self.decrypt_compressed(&ciphertexts, secret, samples)?
+                let (rows, seen) = self.decrypt_compressed(&ciphertexts, secret, samples)?;
+                seen_error = seen.into_iter().chain(seen_error).reduce(f64::max);
+                rows
             } else {
                 let ciphertexts = wire::read_batch(&mut reader, &self.params, &header, &self.threads)?;
                 self.decrypt_batch(&ciphertexts, secret, samples)?
             });
         }
         reader.finish()?;
-        Ok(Outputs { values, columns: self.spec.outputs() })
+        Ok(Outputs { values, columns: self.spec.outputs(), seen_error })
     }
 
     /// Bytes of a request of this many samples under the secret key.

@@ -7,6 +7,8 @@
 //! precision.
 //! Derivation and limits: docs/notes/noise.md.
 
+use std::collections::BTreeMap;
+
 use nightloom_he::noise as scheme;
 
 use crate::{Compression, Op, Program};
@@ -105,7 +107,8 @@ struct Entering {
     gaussian: Variance,
     /// Variance in every slot of roundings and key switches, which hold a product with the secret.
     product: f64,
-    /// The same for every rotation by a baby step of a matrix over slots, whose weights come after it.
+    /// The same for every rotation inside the operation, after which more is done: by a baby step of a matrix over slots,
+    /// by either step of [`Op::Rotate`], by a step of [`Op::Fold`].
     baby: f64,
 }
 
@@ -123,6 +126,9 @@ impl Program {
                 let slots = matrix.shape().rows * matrix.period();
                 (vec![1.0; matrix.shape().columns * matrix.period()], squares.sum::<f64>() / slots as f64)
             }
+            // What later steps sum is counted as if it were independent.
+            Op::Fold { rotations, .. } => (Vec::new(), (1u64 << rotations.len().min(63)) as f64 - 1.0),
+            Op::Rotate { .. } => (Vec::new(), 1.0),
             _ => (Vec::new(), 0.0),
         };
         let Entering { gaussian, product, baby } = self.entering(op, &operand);
@@ -142,11 +148,7 @@ impl Program {
             }
             // The owner of the model has the public key only.
             Op::Model { .. } => Entering { product: square(scheme::fresh_public(params), scale), ..none },
-            Op::Rotate { rotations, base, .. } => {
-                let both = rotations.iter().any(|rotation| rotation % base != 0 && rotation >= base);
-                let steps = if both { 2.0 } else { 1.0 };
-                Entering { product: steps * square(scheme::rotation(params, result.level), scale), ..none }
-            }
+            Op::Rotate { .. } => Entering { baby: square(scheme::rotation(params, result.level), scale), ..none },
             Op::Relinearize { source } | Op::RelinearizeRescale { source } => {
                 let source = &self.types()[source.0];
                 let switch = square(scheme::key_switch(params, source.level), source.scale.to_f64());
@@ -179,12 +181,10 @@ impl Program {
                     baby: square(switch, source.scale.to_f64()),
                 }
             }
-            Op::Fold { rotations, .. } => {
-                // The noise of a step is summed over as many slots as the steps after it.
+            Op::Fold { .. } => {
                 let each = square(scheme::key_switch(params, result.level), scale)
                     + square(scheme::rounding(params, 2), scale);
-                let terms = (1u64 << rotations.len().min(63)) as f64 - 1.0;
-                Entering { product: each * terms, ..none }
+                Entering { baby: each, ..none }
             }
             Op::Linear { .. } | Op::Square { .. } | Op::Multiply { .. } | Op::DropTo { .. } | Op::AddSlots { .. } => {
                 none
@@ -319,7 +319,23 @@ impl Program {
                     }
                     add(source.0, &mut matrix.transposed(&adjoints).into_iter());
                 }
-                Op::Rotate { source, rotations, .. } => {
+                Op::Rotate { source, rotations, base } => {
+                    for of_vector in adjoint.chunks_exact(slots * rotations.len()) {
+                        // A giant step's noise is in all rotations that begin with it.
+                        let mut giants: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+                        for (rotation, y) in rotations.iter().zip(of_vector.chunks_exact(slots)) {
+                            let (step, giant) = (rotation % base, rotation - rotation % base);
+                            if step != 0 {
+                                add_squares(*baby, y, &mut noise.product);
+                            }
+                            if giant != 0 {
+                                let sums = giants.entry(giant).or_insert_with(|| vec![0.0; slots]);
+                                let terms = crate::slots::rotate(y, slots - step);
+                                sums.iter_mut().zip(terms).for_each(|(sum, derivative)| *sum += derivative);
+                            }
+                        }
+                        giants.values().for_each(|sums| add_squares(*baby, sums, &mut noise.product));
+                    }
                     let back = |derivatives: &[f64]| {
                         let mut sum = vec![0.0; slots];
                         for (rotation, y) in rotations.iter().zip(derivatives.chunks_exact(slots)) {
@@ -331,10 +347,14 @@ impl Program {
                     add(source.0, &mut adjoint.chunks_exact(slots * rotations.len()).flat_map(back));
                 }
                 Op::Fold { source, rotations } => {
-                    let folded = |y: &[f64]| {
-                        rotations.iter().rev().fold(y.to_vec(), |y, r| crate::slots::fold_transposed(&y, *r))
-                    };
-                    add(source.0, &mut adjoint.chunks_exact(slots).flat_map(folded));
+                    let mut folded = adjoint;
+                    for rotation in rotations.iter().rev() {
+                        // The noise of a step is summed by the steps after it.
+                        add_squares(*baby, &folded, &mut noise.product);
+                        let before = |y: &[f64]| crate::slots::fold_transposed(y, *rotation);
+                        folded = folded.chunks_exact(slots).flat_map(before).collect();
+                    }
+                    add(source.0, &mut folded.into_iter());
                 }
             }
         }

@@ -548,3 +548,22 @@ fn ill_typed_slot_operations_are_refused() {
     check(1, model(3, 1), |e| matches!(e, VerifyError::Level { .. }));
     check(1, model(0, 6), |e| matches!(e, VerifyError::Period { found: 6, .. }));
 }
+
+#[test]
+fn runs_of_one_executor_do_not_wait_for_each_other() {
+    let params = toy_insecure().pop().unwrap();
+    let input = Op::Input { features: 1, level: Level(2), scale: Scale::power_of_two(30) };
+    let rotate = |source| Op::Rotate { source: ValueId(source), rotations: vec![1], base: 64 };
+    let program = slot_program(&params, [vec![input], (0..40).map(rotate).collect()].concat());
+    let mut owner = Owner::new(&program);
+    let slots = vec![vec![0.5]; params.slots()];
+    let batch = owner.encrypt(&program, &slots);
+    let executor = Executor::new(program, 2, DEFAULT_WEIGHT_BYTES).unwrap();
+    let run = || executor.run(batch.clone(), &owner.keys, &|_| {}).unwrap();
+    let expected = run();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| (0..5).map(|_| run()).all(|found| found == expected))).collect();
+        assert!(runs.into_iter().all(|run| run.join().unwrap()));
+    });
+}

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use nightloom_he::wire::evaluation_keys_bytes;
-use nightloom_program::cost::{Prices, Work};
+use nightloom_program::cost::{Prices, SlotMatrixCounts, Work};
 use nightloom_program::wire::{request_ciphertext_bytes, result_bytes};
-use nightloom_program::{Program, ValueType};
+use nightloom_program::{Op, Program, ValueType};
 
 use super::latency::Weights;
 use super::latency::packing::Requests;
@@ -147,8 +147,8 @@ impl Candidate {
     }
 }
 
-/// Bytes of residues in memory: keys with both halves, weights encoded or encrypted, and the two largest neighbouring
-/// values.
+/// Bytes of residues in memory: keys with both halves, weights encoded or encrypted, the two largest neighbouring values,
+/// and the largest matrix's rotated operands.
 fn memory_bytes(program: &Program) -> u64 {
     let params = program.params();
     let limb = (params.degree() * size_of::<f64>()) as u64;
@@ -162,7 +162,17 @@ fn memory_bytes(program: &Program) -> u64 {
     let values: Vec<u64> = program.types().iter().map(bytes).collect();
     let largest = values.windows(2).map(|pair| pair[0] + pair[1]).max().unwrap_or(0).max(values[0]);
     let model: u64 = program.model().map(|(array, _)| bytes(array)).sum();
-    keys.sum::<u64>() + program.weight_bytes() + model + largest
+    // Rotated operands and sums of a matrix, all at once, with the special primes.
+    let turned = program.ops().iter().enumerate().map(|(op, step)| match step {
+        Op::SlotMatrix { matrix, .. } => {
+            let counts = SlotMatrixCounts::new(matrix, 0);
+            let groups = counts.rows + matrix.giant_rotations().iter().sum::<usize>();
+            let limbs = program.types()[step.sources().first().map_or(op, |source| source.0)].level.limbs();
+            2 * ((counts.babies + counts.columns + groups) * (limbs + special)) as u64 * limb
+        }
+        _ => 0,
+    });
+    keys.sum::<u64>() + program.weight_bytes() + model + largest + turned.max().unwrap_or(0)
 }
 
 /// Every plan of a network for the goal, the best first, and why others are none.
@@ -237,7 +247,9 @@ pub fn select(network: &Network, options: &throughput::Options, goal: &Goal) -> 
     }
     let (candidates, refusals) = candidates_if(network, options, goal, |others| match goal.objective {
         Objective::Latency => {
-            let fastest = others.iter().map(|candidate| candidate.cost(goal)).fold(f64::INFINITY, f64::min);
+            let limit = goal.max_memory.unwrap_or(u64::MAX);
+            let fitting = others.iter().filter(|candidate| candidate.memory_bytes <= limit);
+            let fastest = fitting.map(|candidate| candidate.cost(goal)).fold(f64::INFINITY, f64::min);
             throughput_seconds(network, &options.prices) < fastest
         }
         _ => true,

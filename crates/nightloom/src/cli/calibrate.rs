@@ -11,6 +11,9 @@ pub struct Calibrate {
     /// Write the calibration to this file, for compile --machine elsewhere, and keep none for this machine
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long, short, requires = "output")]
+    force: bool,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -21,7 +24,7 @@ impl Calibrate {
         let calibration = Calibration::measure()?;
         let path = match self.output {
             Some(path) => {
-                calibration.write(&path)?;
+                calibration.write(&path, self.force)?;
                 path
             }
             None => calibration.keep()?,

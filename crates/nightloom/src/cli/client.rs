@@ -248,14 +248,20 @@ impl Decrypt {
             return Err(out.refuses(source));
         }
         // A table on standard output speaks for itself.
-        match out.finish()? {
-            Finished::Stdout => Ok(()),
-            Finished::File(path) => say(format_args!(
+        if let Finished::File(path) = out.finish()? {
+            say(format_args!(
                 "wrote {}: {} of {}",
                 path.display(),
                 counted(results.rows() as u64, "row", "rows"),
                 counted(outputs.columns as u64, "output", "outputs")
-            )),
+            ))?;
+            if let Some(seen) = outputs.seen_error {
+                let bound = client.spec().error_bound;
+                say(format_args!(
+                    "largest error in slots that should be zero: {seen:.1e}; stated for outputs: {bound:.1e}"
+                ))?;
+            }
         }
+        Ok(())
     }
 }

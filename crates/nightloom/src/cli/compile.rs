@@ -63,7 +63,8 @@ pub struct Model {
     /// here, or a reference machine]
     #[arg(long, value_name = "FILE")]
     machine: Option<PathBuf>,
-    /// Encrypt the model, too: its owner encrypts NAME.owner for each client, and the service holds no weight
+    /// Encrypt the model, too: its owner encrypts NAME.owner for each client, and the service holds no weight. Requests have
+    /// --batch samples, 1 unless said otherwise
     #[arg(long)]
     encrypt_model: bool,
     /// log2 of the ring degree, 12 to 16 [default: the smallest that suffices]

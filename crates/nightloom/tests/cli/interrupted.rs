@@ -7,8 +7,18 @@ use std::time::{Duration, Instant};
 
 use super::folder::{Folder, idx};
 
-/// Waits until the command has a file in its folder that nothing lists; `false` if it has made a listed one instead.
-fn writes_unlisted(folder: &Folder, child: &mut Child) -> bool {
+/// What a command was doing when it was looked at.
+enum Seen {
+    /// It has a file in its folder that nothing lists.
+    Unlisted,
+    /// It has a listed file instead: there are no others here.
+    Listed,
+    /// It was done before it was looked at.
+    Done,
+}
+
+/// Waits until the command has a file.
+fn wait_for_file(folder: &Folder, child: &mut Child) -> Seen {
     let deadline = Instant::now() + Duration::from_secs(60);
     let descriptors = format!("/proc/{}/fd", child.id());
     let place = folder.path("").canonicalize().unwrap();
@@ -17,14 +27,15 @@ fn writes_unlisted(folder: &Folder, child: &mut Child) -> bool {
         let links = std::fs::read_dir(&descriptors).into_iter().flatten().flatten();
         let mut targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
         if targets.any(|target| target.starts_with(&place) && target.to_string_lossy().ends_with("(deleted)")) {
-            return true;
+            return Seen::Unlisted;
         }
         if folder.names().iter().any(|name| name.ends_with(".partial")) {
-            return false;
+            return Seen::Listed;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    panic!("the command ended, or waited, before it was interrupted");
+    assert!(child.wait().unwrap().success(), "the command waited, or failed by itself");
+    Seen::Done
 }
 
 #[test]
@@ -34,17 +45,30 @@ fn a_signal_leaves_what_was_there_and_nothing_else() {
     std::fs::write(folder.path("old"), "before").unwrap();
     let before = folder.names();
     for (signal, output) in [("KILL", "new"), ("INT", "new"), ("TERM", "new"), ("KILL", "old --force")] {
-        let arguments = format!("encrypt e2dm.client images.idx --key keys/secret.key -o {output}");
-        let mut child = folder.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        if !writes_unlisted(&folder, &mut child) {
-            println!("skipped: {} has no files without names", folder.path("").display());
-            child.kill().unwrap();
-            child.wait().unwrap();
-            return;
+        let arguments = format!("encrypt e2dm.client images.idx --key keys/secret.key -o {output} -j 1");
+        let mut interrupted = false;
+        // On a busy machine the command may be done before this thread gets its turn.
+        for _ in 0..20 {
+            let mut child = folder.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            if let Seen::Listed = wait_for_file(&folder, &mut child) {
+                println!("skipped: {} has no files without names", folder.path("").display());
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return;
+            }
+            // Fails for one that is done.
+            Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status().unwrap();
+            interrupted = !child.wait().unwrap().success();
+            if interrupted {
+                break;
+            }
+            if output == "new" {
+                std::fs::remove_file(folder.path("new")).unwrap();
+            } else {
+                std::fs::write(folder.path("old"), "before").unwrap();
+            }
         }
-        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-        assert!(!child.wait().unwrap().success());
+        assert!(interrupted, "twenty commands were done before they were interrupted");
         assert_eq!(folder.names(), before, "{signal}");
         assert_eq!(std::fs::read(folder.path("old")).unwrap(), b"before");
     }

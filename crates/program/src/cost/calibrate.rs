@@ -56,7 +56,7 @@ pub enum CalibrateError {
 /// An operation's work, and the seconds that it took.
 type Sample = (Work, usize, f64);
 
-/// Measures the prices of one thread of this machine with a kernel; takes about a second and 200 MB.
+/// Measures the prices of one thread of this machine with a kernel; takes some seconds and half a gigabyte.
 ///
 /// # Errors
 /// [`CalibrateError`]: a defect.

@@ -1,6 +1,7 @@
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, Yield};
 
@@ -8,6 +9,11 @@ use rayon::{ThreadPool, Yield};
 const MOST: usize = 8;
 /// Pauses between two looks for work.
 const PAUSES: usize = 32;
+/// Who finds no work for so long goes to sleep.
+///
+/// A thread can come to keep itself awake in the middle of another run's task, or of one of this run that it took before.
+/// That task then waits, and its run with it, until the thread returns: it must not wait for a run itself.
+const LONGEST_IDLE: Duration = Duration::from_millis(2);
 
 /// While it lives, idle threads of a pool look for work instead of sleeping: waking a thread takes as long as a few limbs
 /// of a key switch, of which a run for one sample has hundreds in a row.
@@ -22,8 +28,11 @@ impl Awake {
             threads.spawn_broadcast(move |context| {
                 // The calling thread must not wait for itself, whenever it comes here.
                 let kept = Some(context.index()) != own && context.index() < MOST;
-                while kept && going_on.load(Ordering::Relaxed) {
-                    if rayon::yield_now() != Some(Yield::Executed) {
+                let mut idle_since = Instant::now();
+                while kept && going_on.load(Ordering::Relaxed) && idle_since.elapsed() < LONGEST_IDLE {
+                    if rayon::yield_now() == Some(Yield::Executed) {
+                        idle_since = Instant::now();
+                    } else {
                         (0..PAUSES).for_each(|_| spin_loop());
                     }
                 }

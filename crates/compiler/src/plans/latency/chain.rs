@@ -46,7 +46,10 @@ pub(super) fn candidates(packed: &Packed, log_degree: u32, insecure: bool, price
     let choices: Vec<(bool, usize)> = [false, true].into_iter().flat_map(|m| (0..=2).map(move |s| (m, s))).collect();
     let layers = packed.layers.len();
     let patterns: Vec<Vec<(bool, usize)>> = if layers > MAX_ENUMERATED {
-        choices.iter().map(|choice| vec![*choice; layers]).collect()
+        let alike = |(matrix, square): &(bool, usize)| {
+            packed.layers.iter().map(|layer| (*matrix, if layer.squared { *square } else { 0 })).collect()
+        };
+        choices.iter().map(alike).collect()
     } else {
         let count = choices.len().pow(layers as u32);
         (0..count)

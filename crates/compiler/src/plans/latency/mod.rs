@@ -185,6 +185,13 @@ struct Packed {
 }
 
 impl Packed {
+    /// Whether every ciphertext of the result has a slot without an output.
+    fn leaves_slots_free(&self) -> bool {
+        let results = self.layers.last().map_or(1, |last| last.layer.output.ciphertexts());
+        let held = |result| self.outputs.iter().filter(|(at, _)| *at == result).count();
+        (0..results).all(|result| held(result) < self.period())
+    }
+
     /// Slots after which the result repeats.
     fn period(&self) -> usize {
         self.layers.last().map_or(1, |last| last.layer.output.width())
@@ -396,6 +403,10 @@ impl Attempt<'_> {
     /// The plan with primes of at most `budget` bits in all, if it has the wanted precision.
     fn within(&self, budget: u32, search: &mut Search) -> Result<Option<Plan>, PlanError> {
         let Self { options, facts, packed, chain, .. } = self;
+        // A slot that must be zero tells the client whether a compressed response is whole.
+        if self.compressed && !packed.leaves_slots_free() {
+            return Ok(None);
+        }
         let Some((choice, estimate)) = scales::choose(facts, packed, chain, budget, self.compressed) else {
             return Ok(None);
         };
@@ -410,6 +421,10 @@ impl Attempt<'_> {
             Err(error) => return Err(error.into()),
         };
         let plan = self.build(&params, &choice)?;
+        // Without compression every output that the input allows must fit, and only some were counted on.
+        if self.compressed && plan.program.compression().is_none() {
+            return Ok(None);
+        }
         let found = plan.precision_bits();
         search.learn(estimated, found);
         Ok((found >= options.precision_bits).then_some(plan))

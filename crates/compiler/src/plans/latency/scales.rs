@@ -263,7 +263,7 @@ pub(super) fn choose(
     compressed: bool,
 ) -> Option<(Choice, f64)> {
     let noise = RingNoise::new(chain.log_degree);
-    let small = |magnitude: f64, bits: i32| bits - magnitude.log2().ceil() as i32;
+    let small = |magnitude: f64, bits: i32| bits - if magnitude > 0.0 { magnitude.log2().ceil() as i32 } else { 0 };
     let size = (budget as usize / (chain.primes + chain.special)) as i32;
     let mut choice = Choice {
         input: small(facts.magnitudes[0], MIN_INPUT_BITS),
