@@ -128,6 +128,51 @@ fn a_network_is_trained_without_seeing_and_predicts_without_seeing() {
     }
 }
 
+/// A run that ends before its first step costs budget once: the same command goes on from the same seed.
+#[test]
+fn a_run_without_a_seed_is_kept_before_the_first_question() {
+    let parties = Parties::new();
+    parties.run("train authority init auth --input 14x14 --classes 10 --batch 128 --labels open --client c --server s");
+    let serving = Serving::of(&parties, "auth");
+    parties.run(&format!(
+        "train client encrypt auth/c.token images.idx --labels labels.idx -o upload --authority {}",
+        serving.socket
+    ));
+    let run = "train server run auth/s.token upload --network 196-8-10 -o model -f";
+    let kept = || {
+        let name = parties.names().into_iter().find(|name| name.ends_with(".checkpoint"))?;
+        Some((parties.path(&name), std::fs::read(parties.path(&name)).unwrap()))
+    };
+    let mut killed = parties
+        .command(&format!("{run} --authority nobody.socket"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while kept().is_none() {
+        assert!(killed.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let (path, first) = kept().unwrap();
+    let told = parties.fail(&format!("{run} --authority nobody.socket --retry 1"));
+    assert!(
+        told.contains("cannot be reached") && told.contains("nobody.socket") && told.contains("the same command"),
+        "{told}"
+    );
+    assert!(kept().unwrap().1 == first);
+    let told = parties.run(&format!("{run} --authority {}", serving.socket));
+    assert!(told.contains("going on after 0 epochs"), "{told}");
+    assert!(kept().is_none());
+    // It is that run, not another one.
+    let (model, audit) = (std::fs::read(parties.path("model")).unwrap(), parties.run("train audit auth --json"));
+    std::fs::write(path, first).unwrap();
+    parties.run(&format!("{run} --authority {}", serving.socket));
+    assert!(std::fs::read(parties.path("model")).unwrap() == model);
+    assert_eq!(parties.run("train audit auth --json"), audit);
+}
+
 #[test]
 fn the_published_protocol_needs_consent_and_trains_lenet() {
     let parties = Parties::new();
