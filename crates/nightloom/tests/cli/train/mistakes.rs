@@ -137,6 +137,36 @@ fn options_of_another_mode_are_refused() {
     assert_eq!(parties.names(), before);
 }
 
+/// Peers that take every descriptor that the authority may have do not end it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_authority_without_descriptors_waits_for_some() {
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    let parties = Parties::new();
+    parties.run("train authority init auth --input 14x14 --classes 10 --batch 128 --labels open --client c --server s");
+    let serve = "ulimit -n 32; exec \"$0\" train authority serve auth --socket s.socket";
+    let mut serving = Command::new("sh");
+    serving.args(["-c", serve, env!("CARGO_BIN_EXE_nightloom")]).current_dir(parties.path(""));
+    let mut serving = serving.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let connect = || UnixStream::connect(parties.path("s.socket"));
+    while connect().is_err() {
+        assert!(serving.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let crowd: Vec<UnixStream> = (0..48).map(|_| connect().unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(crowd);
+    let encrypt =
+        "train client encrypt auth/c.token images.idx --labels labels.idx -o upload --authority s.socket --retry 5";
+    let encrypted = parties.command(encrypt).output().unwrap();
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    assert!(encrypted.status.success(), "{}", String::from_utf8_lossy(&encrypted.stderr));
+}
+
 #[test]
 fn a_damaged_ledger_is_refused_and_a_torn_record_is_cut() {
     let parties = Parties::new();
