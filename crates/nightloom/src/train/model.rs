@@ -121,12 +121,29 @@ impl Model {
         }
     }
 
-    /// The network as an ONNX file.
+    /// The network as an ONNX file. What comes before the network is not in it: see [`takes`](Self::takes).
     ///
     /// # Errors
     /// [`ModelError::NotANetwork`].
     pub fn onnx(&self) -> Result<Vec<u8>, ModelError> {
         Ok(onnx::export(self.as_network()?))
+    }
+
+    /// What an exported network takes in place of samples as they are; `None` if it takes these, pixels over 255.
+    pub fn takes(&self) -> Option<String> {
+        match &self.agreement.data().encoding {
+            Encoding::Pixels => None,
+            Encoding::Columns(_) => Some(
+                "standardised columns, (value - mean) / deviation with the agreement's means and deviations, cut at its limit"
+                    .to_owned(),
+            ),
+            Encoding::Features(layer) => Some(format!(
+                "the features that the agreement's public layer makes of an image, {} of them, cut at {}",
+                self.agreement.data().trained_input().len(),
+                layer.limit,
+            )),
+            Encoding::Bins(_) => Some("bins of columns".to_owned()),
+        }
     }
 
     /// Names of the classes; `None` for numbers.

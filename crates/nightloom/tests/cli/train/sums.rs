@@ -100,6 +100,26 @@ fn models_from_counts_are_learned_from_sums_alone() {
 }
 
 #[test]
+fn an_exported_network_of_columns_says_what_it_takes() {
+    let parties = Parties::new();
+    std::fs::write(parties.path("public.csv"), table(0..60)).unwrap();
+    let init = "train authority init auth --mode aggregate --without-privacy --network 4-3-3 --server s";
+    parties.run(&format!("{init} --table public.csv --target kind"));
+    parties.run("train server run auth/s.token -o columns");
+    let images = "train authority init images --mode aggregate --without-privacy --network 196-3-10 --server s";
+    parties.run(&format!("{images} --input 14x14 --classes 10"));
+    parties.run("train server run images/s.token -o pixels");
+    let warned = |model: &str| {
+        let output = parties.command(&format!("train export {model} -o {model}.onnx")).output().unwrap();
+        assert!(output.status.success() && parties.path(&format!("{model}.onnx")).exists());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = warned("columns");
+    assert!(told.contains("warning") && told.contains("standardised columns") && told.contains("mean"), "{told}");
+    assert_eq!(warned("pixels"), "");
+}
+
+#[test]
 fn products_are_opened_by_the_client_alone() {
     let parties = Parties::new();
     parties.run(
