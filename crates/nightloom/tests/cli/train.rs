@@ -17,6 +17,7 @@ fn the_demonstration_trains_as_in_the_clear_and_stays_within_the_budget() {
     let folder = Folder::new();
     let found: Value = serde_json::from_str(&folder.run("train demo --images 2048 --json -o report.html")).unwrap();
     assert_eq!((&found["mode"], &found["differing_parameters"]), (&"guarded".into(), &0.into()));
+    assert!(found["statement"]["server"].as_array().is_some_and(|lines| !lines.is_empty()), "{}", found["statement"]);
     assert_eq!(found["parameters"], 784 * 32 + 32 + 32 * 10 + 10);
     let epochs = found["epochs"].as_array().unwrap();
     assert_eq!(epochs.len(), 2);
@@ -197,6 +198,7 @@ fn the_published_protocol_needs_consent_and_trains_lenet() {
     assert!(parties.fail(&run).contains("every image, exactly"));
     let figures: Value = serde_json::from_str(&parties.run(&format!("{run} --accept-leakage"))).unwrap();
     assert_eq!(figures["mode"], "cryptonn");
+    assert!(figures["statement"].to_string().contains("every image, exactly"), "{figures}");
     let audit = parties.run("train audit auth");
     assert!(audit.contains("EVERY SAMPLE") && audit.contains("labels opened by FEBO"), "{audit}");
 }

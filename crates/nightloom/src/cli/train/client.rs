@@ -20,7 +20,7 @@ use super::super::figures::{bytes, counted};
 use super::super::input::open;
 use super::super::progress::Bar;
 use super::error::{AtFile, TrainFailure};
-use super::{Authority, Consent, TargetArguments, read_model, read_token};
+use super::{Authority, Consent, TargetArguments, read_model, read_token, statement};
 
 #[derive(Debug, Subcommand)]
 pub enum Client {
@@ -80,6 +80,8 @@ impl Encrypt {
         drop(bar);
         if self.json {
             let json = serde_json::json!({
+                "mode": token.agreement.mode(),
+                "statement": statement(token.agreement.mode()),
                 "dataset": receipt.dataset.to_string(),
                 "samples": receipt.samples,
                 "left_out": receipt.left_out,

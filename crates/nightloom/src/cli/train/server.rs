@@ -35,7 +35,7 @@ use super::super::input::open;
 use super::super::progress::Bar;
 use super::agreement::{ActivationName, Numbers, numbers};
 use super::error::{AtFile, TrainFailure};
-use super::{Authority, Consent, figures, labelled, read_model, read_token};
+use super::{Authority, Consent, figures, labelled, read_model, read_token, statement};
 
 #[derive(Debug, Subcommand)]
 pub enum Server {
@@ -320,6 +320,7 @@ impl Run {
         if self.json {
             let json = serde_json::json!({
                 "mode": agreement.mode(),
+                "statement": statement(agreement.mode()),
                 "scheme": agreement.opening().map(|opening| opening.scheme.to_string()).ok(),
                 "epochs": found.epochs,
                 "curve": found.curve,
@@ -397,7 +398,8 @@ impl Run {
         self.write(&model, out)?;
         if self.json {
             let json = serde_json::json!({
-                "mode": agreement.mode(), "round": round, "contributions": contributions.len(), "test_accuracy": accuracy,
+                "mode": agreement.mode(), "statement": statement(agreement.mode()), "round": round,
+                "contributions": contributions.len(), "test_accuracy": accuracy,
             });
             return show(serde_json::to_string_pretty(&json)?);
         }
