@@ -128,8 +128,10 @@ fn products_are_opened_by_the_client_alone() {
     );
     let serving = Serving::of(&parties, "auth");
     let address = format!("--authority {}", serving.socket);
-    std::fs::write(parties.path("few-labels"), "0\n".repeat(16)).unwrap();
-    parties.run(&format!("train client encrypt auth/hospital.token few.idx --labels few-labels -o upload {address}"));
+    let encrypt = format!("train client encrypt auth/hospital.token few.idx -o upload {address}");
+    let told = parties.fail(&format!("{encrypt} --labels labels.idx"));
+    assert!(told.contains("--labels is of no use here: in mode delegate samples are sent without labels"), "{told}");
+    parties.run(&encrypt);
     let weights: Vec<f64> = (0..2 * 196).map(|at| f64::from(at % 7 - 3)).collect();
     let mut npy = b"\x93NUMPY\x01\x00v\x00".to_vec();
     npy.extend(format!("{:<117}\n", "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 196), }").bytes());
