@@ -360,6 +360,11 @@ impl Run {
             (None, true) if self.inputs.is_empty() => {
                 let network = first_network(&agreement, &self.new_seed()?).map_err(TrainFailure::Agreement)?;
                 self.write(&Model::network(&agreement, network, Some(0)).at_file(&self.output)?, out)?;
+                if self.json {
+                    let mode = agreement.mode();
+                    let json = serde_json::json!({ "mode": mode, "statement": statement(mode), "round": 0 });
+                    return show(serde_json::to_string_pretty(&json)?);
+                }
                 return say(format_args!("\nwrote {}: the network of round 0, for all clients", self.output.display()));
             }
             (None, true) => {
@@ -426,6 +431,13 @@ impl Run {
         let written = products.write(&mut out).and_then(|()| out.flush());
         written.map_err(|source| OutputError::Write { path: self.output.clone(), source })?;
         out.commit()?;
+        if self.json {
+            let json = serde_json::json!({
+                "mode": agreement.mode(), "statement": statement(agreement.mode()), "client": products.client(),
+                "samples": products.samples(), "products": features.len(),
+            });
+            return show(serde_json::to_string_pretty(&json)?);
+        }
         say(format_args!(
             "\nwrote {}: {} with {}, still under pads, for the client '{}'",
             self.output.display(),
