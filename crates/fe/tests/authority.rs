@@ -48,7 +48,8 @@ fn guarded() -> Terms {
 
 fn weights(rows: usize, columns: usize, visit: usize) -> Array2<i64> {
     let weight = |(i, j): (usize, usize)| {
-        let word = ((visit * 7919 + i * 613 + j + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        let word = ((visit * 7919 + i * 613 + j + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = (word ^ word >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33;
         (word % 31) as i64 - 15
     };
     Array2::from_shape_fn((rows, columns), weight)

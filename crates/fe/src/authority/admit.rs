@@ -8,7 +8,8 @@ use rand_core::CryptoRng;
 
 use super::budget::{Excess, SPARSE, Span, largest_rank, rule};
 use super::{Authority, Entry, Issue, Outcome, Query, noise};
-use crate::agreement::{ContributionForm, DatasetId, Direction, Sealed};
+use crate::agreement::{ContributionForm, DatasetId, Direction, Place, Sealed};
+use crate::learn::Seed;
 use crate::learn::federated::MIN_CONTRIBUTORS;
 use crate::mode::Mode;
 use crate::protocol::{ContributionId, Envelope, Refusal, Reply, Request, Role};
@@ -197,7 +198,10 @@ impl Authority {
         let limit = largest_rank(direction, width, samples);
         let nothing = Span::default();
         let span = self.ledger.span(client, dataset, batch, direction).unwrap_or(&nothing);
-        span.admits(dimension, &rows, limit).map_err(|excess| {
+        // The same for the same batch after a restart, and not known to who asks.
+        let place = Place { client, dataset, batch }.bytes();
+        let order = Seed::new(*self.seed.subkey(&[b"sparsity", &[direction as u8], &place]));
+        span.admits(dimension, &rows, limit, &order).map_err(|excess| {
             let (client, dataset) = (client.to_owned(), dataset.to_string());
             Box::new(match excess {
                 Excess::Rank { rank, limit } => {
