@@ -236,7 +236,7 @@ pub fn largest(values: &[f64]) -> usize {
 #[cfg(test)]
 mod tests {
     use nightloom_fe::Scheme;
-    use nightloom_fe::agreement::{Aggregation, CountModel, Counts, Terms};
+    use nightloom_fe::agreement::{Aggregation, CountModel, Counts, PublicLayer, Terms};
     use nightloom_fe::learn::Shape;
     use nightloom_fe::learn::counts::Bins;
 
@@ -291,6 +291,21 @@ mod tests {
         }
         assert_eq!((network().round(), counts().round()), (Some(3), None));
         assert!(matches!(counts().onnx(), Err(ModelError::NotANetwork)));
+    }
+
+    #[test]
+    fn an_exported_network_takes_what_was_encrypted() {
+        let trained = network();
+        assert_eq!(trained.takes(), None);
+        let mut spec = trained.agreement().spec().clone();
+        let public = NetworkName::Dense(vec![4, 3]).spec(spec.data.input, Activation::Relu).validate().unwrap();
+        let public = Network::from_values(&public, &vec![0.5; public.parameters()]).unwrap();
+        spec.data.encoding = Encoding::Features(PublicLayer::new(&public, 2.0, 8).unwrap());
+        let architecture = NetworkName::Dense(vec![3, 2]).spec(Shape::vector(3), Activation::Relu).validate().unwrap();
+        let values = vec![0.25; architecture.parameters()];
+        let network = Network::from_values(&architecture, &values).unwrap();
+        let told = Model::network(&spec.validate().unwrap(), network, None).unwrap().takes().unwrap();
+        assert!(told.contains("public layer") && told.contains("3 of them, cut at 2"), "{told}");
     }
 
     #[test]
