@@ -12,13 +12,13 @@ use crate::cipher::CipherError;
 use crate::delegate::MaskedProducts;
 use crate::learn::{Dataset, Seed, Targets};
 use crate::mode::Mode;
-use crate::protocol::{AskError, BatchKeys, EnrolmentToken, Link, Reply, Request, Session};
+use crate::protocol::{AskError, BatchKeys, EnrolmentToken, Link, MAX_BATCHES, Reply, Request, Session};
 use crate::upload::{BatchTargets, EncryptedBatch, UploadWriter};
 use crate::wire;
 use crate::{FeError, FeboPublicKey, Functionals, Pad, PadFunctionKeys};
 
 /// Batches whose keys are asked for at once.
-const CHUNK: u32 = 64;
+const CHUNK: u32 = MAX_BATCHES as u32;
 
 /// A client with its token.
 pub struct Client<L: Link> {
@@ -141,7 +141,8 @@ impl<L: Link> Client<L> {
         };
         // From token and samples, so that a label that is sent twice is the same both times.
         let mut rng = token.key.generator(&[b"nightloom labels", &dataset.0]);
-        let kept = agreement.opening()?.labels.kept(*classes);
+        // In mode `delegate` they stay with the client, so there is nothing to replace.
+        let kept = if agreement.mode() == Mode::Delegate { 1.0 } else { agreement.opening()?.labels.kept(*classes) };
         let answers: Vec<usize> =
             labels.iter().map(|&label| answer(label, *classes, kept, &mut rng) as usize).collect();
         let replaced_labels = answers.iter().zip(labels).filter(|(answer, label)| **answer != **label as usize).count();
@@ -326,7 +327,7 @@ fn order(token: &EnrolmentToken, dataset: DatasetId) -> Seed {
     Seed::random(&mut token.key.generator(&[b"nightloom order", &dataset.0]))
 }
 
-/// Targets as they are written or encrypted.
+/// Targets as they are written or encrypted; in mode `delegate` zeros in their place.
 enum TargetValues {
     Classes(Vec<u32>),
     /// In steps of the agreed bits.
@@ -339,6 +340,13 @@ enum TargetValues {
 impl TargetValues {
     fn of(agreement: &Agreement, data: &Dataset) -> Result<Self, AgreementError> {
         let opening = agreement.opening()?;
+        if agreement.mode() == Mode::Delegate {
+            // Nobody trains on these: the same for every sample, so that the upload says nothing of them.
+            return Ok(match data.targets() {
+                Targets::Classes { labels, .. } => Self::Classes(vec![0; labels.len()]),
+                targets => Self::Numbers { width: targets.width(), numbers: vec![0; data.len() * targets.width()] },
+            });
+        }
         if let (Targets::Classes { labels, .. }, false) = (data.targets(), opening.labels == Labels::Febo) {
             return Ok(Self::Classes(labels.clone()));
         }
@@ -385,5 +393,7 @@ mod tests {
             assert!((kept / ((1.0 - kept) / 3.0) - 1.5f64.exp()).abs() < 1e-9);
             assert_eq!(answer(label, 4, 1.0, &mut rng), label);
         }
+        // Beyond the range of the exponential.
+        assert_eq!(Labels::Randomized { epsilon: 1e3 }.kept(4), 1.0);
     }
 }

@@ -104,7 +104,8 @@ const GUARDED: Statement = Statement {
     ],
     hidden: &[
         "the samples, as far as so few equations leave them open: rare or sparse features may be guessed",
-        "keys open one batch of one client; requests beyond the budget and for few coordinates are refused",
+        "keys open one batch of one client; requests beyond the budget are refused, and those from which",
+        "combinations of few values follow, as far as the authority's search finds them: no proof",
     ],
     authority: &[
         "what is asked: weights and deltas of the first layer; not the ciphertexts",
@@ -124,6 +125,7 @@ const AGGREGATE: Statement = Statement {
         "every single client's update or counts: each is under a pad of its own and enters one sum, once",
         "a sum over fewer than three is not opened: it waits for a round with more",
         "two clients who collude with the server in a sum of three know the third",
+        "a server that hands clients of one round different networks can single one out: compare them",
     ],
     authority: &["who contributes to which sum; not the ciphertexts", "with the server together: all"],
     clients: &["the network of every round"],
@@ -147,7 +149,7 @@ const CRYPTONN: Statement = Statement {
 const DELEGATE: Statement = Statement {
     mode: Mode::Delegate,
     purpose: "a server multiplies the client's matrix with public weights; only the client opens the products",
-    server: &["the weights, and the number of samples"],
+    server: &["the weights, and the number of samples; labels are not sent"],
     hidden: &["samples and products: it sees one-time pads, without any assumption but the pseudorandom function"],
     authority: &["the weights; not the ciphertexts", "with the server together: all"],
     clients: &["its own products"],

@@ -46,7 +46,8 @@ fn pixels(data: &Dataset, sample: usize) -> Vec<f64> {
 /// Weights that look as if they were learned.
 fn weights(rows: usize, columns: usize, visit: usize) -> Array2<i64> {
     let weight = |(i, j): (usize, usize)| {
-        let word = ((visit * 7919 + i * 613 + j) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        let word = ((visit * 7919 + i * 613 + j) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = (word ^ word >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33;
         (word % 255) as i64 - 127
     };
     Array2::from_shape_fn((rows, columns), weight)
@@ -340,4 +341,32 @@ fn single_pixels_open_in_the_reproduction_mode_and_are_refused_on_the_defaults()
     // In two steps likewise.
     oracle.forward(query(&samples, pair.slice(ndarray::s![..1, ..]))).unwrap();
     refused(oracle.forward(query(&samples, pair.slice(ndarray::s![1.., ..]))).unwrap_err());
+}
+
+/// Deltas `e_m + u` for the first samples of a batch, `u` on all others: no functional has few coordinates and neither has a
+/// row of their reduced form in the order of samples, but any two differ in two samples. One of those is known to the server, say.
+#[test]
+fn differences_of_two_samples_open_in_the_reproduction_mode_and_are_refused_on_the_defaults() {
+    let form = Opening { fixed_point: fixed_point(), ..opening(Scheme::Pad, 256) };
+    let samples: Vec<usize> = (0..256).collect();
+    let deltas = Array2::from_shape_fn((256, 64), |(sample, unit)| match sample {
+        0..64 => i64::from(sample == unit),
+        _ => 1 - 2 * (sample as i64 % 2),
+    });
+    let (parties, server, upload, sealed) = encrypted(Terms::Cryptonn(form.clone()), 256);
+    let opened = parties.oracle(&server, &[upload]).gradient(query(&samples, deltas.view())).unwrap();
+    let known = pixels(&sealed, 0);
+    for sample in 1..64 {
+        let found = (0..PIXELS).map(|pixel| (opened[(sample, pixel)] - opened[(0, pixel)]) as f64 + known[pixel]);
+        assert_eq!(found.collect::<Vec<f64>>(), pixels(&sealed, sample));
+    }
+
+    let (parties, server, upload, _) = encrypted(Terms::Guarded(form), 256);
+    let mut oracle = parties.oracle(&server, &[upload]);
+    for units in [2, 16, 64] {
+        let error = oracle.gradient(query(&samples, deltas.slice(ndarray::s![.., ..units]))).unwrap_err();
+        let OracleError::Ask(AskError::Refused(Refusal::Sparse { found: 2, limit: 16, .. })) = error else {
+            panic!("{error}");
+        };
+    }
 }

@@ -48,7 +48,8 @@ fn guarded() -> Terms {
 
 fn weights(rows: usize, columns: usize, visit: usize) -> Array2<i64> {
     let weight = |(i, j): (usize, usize)| {
-        let word = ((visit * 7919 + i * 613 + j + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        let word = ((visit * 7919 + i * 613 + j + 1) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = (word ^ word >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33;
         (word % 31) as i64 - 15
     };
     Array2::from_shape_fn((rows, columns), weight)
@@ -351,8 +352,10 @@ fn keys_are_for_their_own_party_client_and_label() {
     assert!(matches!(ask(&set.server, &of("other", dataset, 0)), Refusal::UnknownDataset { .. }));
     assert!(matches!(ask(&set.server, &of("client", DatasetId([9; 16]), 0)), Refusal::UnknownDataset { .. }));
     assert!(matches!(ask(&set.server, &of("client", dataset, 2)), Refusal::UnknownBatch { found: 2, batches: 2, .. }));
-    let many = Request::EncryptionKeys { dataset: set.dataset, first: 1, count: u32::from(u16::MAX) };
+    let many = Request::EncryptionKeys { dataset: set.dataset, first: 1, count: 64 };
     assert!(matches!(ask(&set.client, &many), Refusal::UnknownBatch { .. }));
+    let many = Request::EncryptionKeys { dataset: set.dataset, first: 0, count: 65 };
+    assert!(matches!(ask(&set.client, &many), Refusal::Malformed { problem } if problem.contains("64")));
     assert!(matches!(
         ask(&set.client, &Request::Register { dataset: set.dataset, samples: 32 }),
         Refusal::OtherSamples { found: 32, wanted: 64, .. }
@@ -374,6 +377,19 @@ fn keys_are_for_their_own_party_client_and_label() {
         values: Array2::from_elem((1, 63), 1),
     };
     assert!(matches!(ask(&set.server, &wide), Refusal::Query { .. }));
+    let gradient = |batch, units| Request::FunctionKeys {
+        client: "client".to_owned(),
+        dataset,
+        batch,
+        direction: Direction::Gradient,
+        values: Array2::zeros((32, units)),
+    };
+    assert!(
+        matches!(ask(&set.server, &gradient(0, 4097)), Refusal::Query { problem } if problem.contains("4097 units"))
+    );
+    assert!(
+        matches!(ask(&set.server, &gradient(0, (1 << 20) + 1)), Refusal::Malformed { problem } if problem.contains("values"))
+    );
     // Names are given once.
     let mut keeper = set.parties.link.keeper.lock().unwrap();
     for name in ["client", "", "../x", &"n".repeat(65)] {

@@ -9,7 +9,7 @@ use std::io::Cursor;
 use common::digits;
 use ndarray::Array2;
 use nightloom_fe::Scheme;
-use nightloom_fe::agreement::{FirstLayerForm, Opening, Terms};
+use nightloom_fe::agreement::{AgreementError, FirstLayerForm, Labels, Opening, Terms};
 use nightloom_fe::client::ClientError;
 use nightloom_fe::delegate::{DelegateError, MaskedProducts, multiply};
 use nightloom_fe::learn::first_layer::{Oracle, Query};
@@ -32,6 +32,18 @@ fn the_client_alone_opens_delegated_products() {
     let (upload, receipt) = parties.encrypt(&client, &data);
     assert_eq!((receipt.samples, receipt.left_out, receipt.batches), (70, 0, 5));
     let open = || EncryptedDataset::open(Cursor::new(upload.clone()), &server.agreement).unwrap();
+
+    // Labels stay with the client: the upload has the same target for every sample.
+    let mut oracle = parties.oracle(&server, std::slice::from_ref(&upload));
+    for first in [0, 16, 32] {
+        let samples: Vec<usize> = (first..first + 16).collect();
+        let zeros = Array2::zeros((16, 10));
+        let errors = oracle.output_error(Query { samples: &samples, values: zeros.view(), bound: 1 << 40 }).unwrap();
+        assert!(errors.rows().into_iter().all(|row| row == errors.row(0)));
+    }
+    let sealed = Opening { labels: Labels::Febo, ..opening(Scheme::Pad, 16) };
+    let refused = spec(Terms::Delegate(sealed)).validate().err();
+    assert!(matches!(refused, Some(AgreementError::SealedLabels)), "{refused:?}");
 
     let weights = Array2::from_shape_fn((7, 64), |(i, j)| ((i * 64 + j) as f64).sin());
     let products = multiply(&server.agreement, &mut open(), weights.view()).unwrap();

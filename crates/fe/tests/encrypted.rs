@@ -11,7 +11,7 @@ use common::digits;
 use nightloom_fe::Scheme;
 use nightloom_fe::agreement::{AgreementSpec, DataForm, FirstLayerForm, Labels, Opening, Terms};
 use nightloom_fe::client::Receipt;
-use nightloom_fe::learn::fixed_point::FixedPointSpec;
+use nightloom_fe::learn::fixed_point::{FixedPointSpec, Rounding};
 use nightloom_fe::learn::network::Loss;
 use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::trainer::Batches;
@@ -170,13 +170,16 @@ fn the_windows_of_lenet_5_train_under_every_scheme() {
 #[test]
 fn several_clients_and_randomised_labels_train_as_in_the_clear() {
     let (data, _) = digits();
-    let clients = data.split_at(360).unwrap().0.among(3).unwrap();
-    let fixed_point = FixedPointSpec { weight_bits: 10, ..opening(Scheme::Pad, 32).fixed_point };
-    let form = Opening { labels: Labels::Randomized { epsilon: 2.0 }, fixed_point, ..opening(Scheme::Pad, 32) };
+    let clients = data.split_at(600).unwrap().0.among(3).unwrap();
+    // As on the defaults, so that weights of two visits and deltas differ everywhere. In a batch of 32, half of whose samples a
+    // combination of 16 coordinates is, small integers cancel too often.
+    let (rounding, min_deltas) = (Rounding::Stochastic, 32);
+    let fixed_point = FixedPointSpec { weight_bits: 10, rounding, min_deltas, ..opening(Scheme::Pad, 64).fixed_point };
+    let form = Opening { labels: Labels::Randomized { epsilon: 2.0 }, fixed_point, ..opening(Scheme::Pad, 64) };
     let (parties, _, receipts) = check(Terms::Guarded(form), dense(), &clients);
     // Kept with probability 0.45.
     let replaced: usize = receipts.iter().map(|receipt| receipt.replaced_labels).sum();
-    assert!((110..210).contains(&replaced), "{replaced} of 288");
+    assert!((260..375).contains(&replaced), "{replaced} of 576");
     let server = parties.link.keeper.lock().unwrap().authority().token("server", vec![]).unwrap();
     let (token, server) = (
         parties.link.keeper.lock().unwrap().authority().token("client-0", vec![]).unwrap(),

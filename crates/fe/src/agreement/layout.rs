@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 use crate::learn::network::Vectors;
 use crate::{Bounds, FeError, Functionals, Windows};
 
+/// Most units of a query.
+const MAX_UNITS: usize = 1 << 12;
+/// Most coordinates of all functionals of a query, zeros between them included.
+const MAX_COORDINATES: usize = 1 << 28;
+
 /// What a query asks products for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -192,6 +197,16 @@ impl Layout {
                 return Err(QueryError::Shape { found: values.dim(), wanted });
             }
         };
+        // Before anything is made for each of them: a gradient of a short batch is sent in a few bytes a unit.
+        let coordinates = match (self.form, direction) {
+            (Form::OneVector, _) => (samples * count).saturating_mul(width),
+            (_, Direction::Forward) => width,
+            (_, Direction::Gradient) => self.batch * count,
+        };
+        let limit = MAX_UNITS.min(MAX_COORDINATES / coordinates.max(1)).max(1);
+        if units > limit {
+            return Err(QueryError::Units { found: units, limit });
+        }
         debug_assert!(bound <= i32::MAX.into());
         if let Some(&found) = values.iter().find(|value| value.unsigned_abs() > bound.unsigned_abs()) {
             return Err(QueryError::Weight { found, bound });
@@ -281,6 +296,14 @@ pub enum QueryError {
         found: (usize, usize),
         /// Rows and columns of one unit.
         wanted: (usize, usize),
+    },
+    /// More units than are opened at once.
+    #[error("a query of {found} units, wanted at most {limit}")]
+    Units {
+        /// Units asked for.
+        found: usize,
+        /// The most there may be, for so many samples.
+        limit: usize,
     },
     /// An integer that no functional may have.
     #[error("the integer {found} is beyond the bound of {bound} on what a functional may hold")]

@@ -310,7 +310,7 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     /// No two places have the same bytes: the name comes last, all else has a fixed length.
-    fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         [&self.dataset.0[..], &self.batch.to_le_bytes(), self.client.as_bytes()].concat()
     }
 }

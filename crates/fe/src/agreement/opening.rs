@@ -26,7 +26,7 @@ pub struct Opening {
     pub fixed_point: FixedPointSpec,
     /// A target of 1 is the integer `2^target_bits`, 0 to 20.
     pub target_bits: u32,
-    /// What becomes of labels.
+    /// What becomes of labels. Without effect in mode `delegate`, in which they stay with the client.
     pub labels: Labels,
     /// Noise that the authority adds to what is opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,8 +72,8 @@ impl Labels {
     pub fn kept(self, classes: usize) -> f64 {
         match self {
             Self::Randomized { epsilon } => {
-                let odds = libm::exp(epsilon);
-                odds / (odds + classes as f64 - 1.0)
+                // The odds themselves would overflow.
+                1.0 / (1.0 + (classes as f64 - 1.0) * libm::exp(-epsilon))
             }
             Self::Open | Self::Febo => 1.0,
         }
@@ -181,7 +181,7 @@ impl Opening {
         match (mode, self.first_layer) {
             // One forward pass would open every sample, whatever the budget.
             (Mode::Guarded, FirstLayerForm::Windows { .. }) => Err(AgreementError::Convolution { mode }),
-            (Mode::Guarded, _) if self.labels == Labels::Febo => Err(AgreementError::SealedLabels),
+            (Mode::Guarded | Mode::Delegate, _) if self.labels == Labels::Febo => Err(AgreementError::SealedLabels),
             (Mode::Delegate, _) if self.scheme != Scheme::Pad => {
                 Err(AgreementError::DelegateScheme { found: self.scheme })
             }

@@ -8,7 +8,8 @@ use rand_core::CryptoRng;
 
 use super::budget::{Excess, SPARSE, Span, largest_rank, rule};
 use super::{Authority, Entry, Issue, Outcome, Query, noise};
-use crate::agreement::{ContributionForm, DatasetId, Direction, Sealed};
+use crate::agreement::{ContributionForm, DatasetId, Direction, Place, Sealed};
+use crate::learn::Seed;
 use crate::learn::federated::MIN_CONTRIBUTORS;
 use crate::mode::Mode;
 use crate::protocol::{ContributionId, Envelope, Refusal, Reply, Request, Role};
@@ -197,7 +198,10 @@ impl Authority {
         let limit = largest_rank(direction, width, samples);
         let nothing = Span::default();
         let span = self.ledger.span(client, dataset, batch, direction).unwrap_or(&nothing);
-        span.admits(dimension, &rows, limit).map_err(|excess| {
+        // The same for the same batch after a restart, and not known to who asks.
+        let place = Place { client, dataset, batch }.bytes();
+        let order = Seed::new(*self.seed.subkey(&[b"sparsity", &[direction as u8], &place]));
+        span.admits(dimension, &rows, limit, &order).map_err(|excess| {
             let (client, dataset) = (client.to_owned(), dataset.to_string());
             Box::new(match excess {
                 Excess::Rank { rank, limit } => {
@@ -212,6 +216,9 @@ impl Authority {
 
     fn operands(&self, client: String, dataset: DatasetId, batch: u32, request: &[u8]) -> Admitted {
         self.samples_of(&client, dataset, batch)?;
+        if self.agreement().mode() != Mode::Cryptonn {
+            return Err(Refusal::Mode { found: self.agreement().mode() }.into());
+        }
         // One key opens its target, whatever the operand: there is nothing to count, only to refuse.
         let Some(febo) = &self.sealed()?.febo else {
             return Err(Refusal::Mode { found: self.agreement().mode() }.into());
@@ -222,7 +229,7 @@ impl Authority {
         Ok((Some(Entry::Operands { client, dataset, batch, values }), Outcome::OperandKeys(Box::new(request))))
     }
 
-    fn sum(&self, contributions: Vec<ContributionId>) -> Admitted {
+    fn sum(&self, mut contributions: Vec<ContributionId>) -> Admitted {
         let Ok(aggregation) = self.agreement().aggregation() else {
             return Err(Refusal::Mode { found: self.agreement().mode() }.into());
         };
@@ -238,9 +245,16 @@ impl Authority {
                 (noise, noise * libm::sqrt(counts.ones(self.agreement().data()) as f64))
             }
         };
+        // The same in another order is the same sum.
+        contributions.sort_unstable();
         // The same sum again, because the answer was lost: the same key, with the same noise.
         if self.ledger.sums().iter().any(|sum| sum.contributions == contributions) {
             return Ok((None, Outcome::SumKeys { contributions, deviation }));
+        }
+        // What clients contribute to different rounds are changes of different networks.
+        let wanted = contributions.first().map_or(0, |first| first.round);
+        if let Some(ContributionId { round: found, .. }) = contributions.iter().find(|id| id.round != wanted) {
+            return Err(Refusal::Rounds { found: *found, wanted }.into());
         }
         let mut seen = BTreeSet::new();
         for ContributionId { client, round, .. } in &contributions {

@@ -103,7 +103,7 @@ pub struct DirectionAudit {
     pub dimension: usize,
     /// Distinct queries.
     pub queries: usize,
-    /// Coordinates of the sparsest combination in reduced form.
+    /// Coordinates of the sparsest row of the first reduced form; another combination may have fewer.
     pub sparsest: Option<usize>,
 }
 

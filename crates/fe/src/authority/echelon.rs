@@ -1,5 +1,7 @@
 //! What a set of functionals spans, modulo a prime.
 
+use crate::learn::Seed;
+
 /// `2^61 - 1`.
 const P: u64 = (1 << 61) - 1;
 
@@ -60,6 +62,63 @@ impl Echelon {
         let entries = |row: &[u64]| row.iter().filter(|x| **x != 0).count();
         self.rows.iter().map(|(pivot, row)| (entries(row), *pivot)).min()
     }
+
+    /// Looks for combinations of at most `limit` coordinates in this many reduced forms; returns the coordinates and the
+    /// pivot of one, if any is found.
+    ///
+    /// This is a search for words of low weight in a code by information sets (Prange 1962). The first form has its pivots
+    /// in the first columns, and each further one in those that were pivots least often, at random among equals. A
+    /// combination is found if in some form it has one coordinate among the pivots. It has at least one in each; so where `g`
+    /// forms have disjoint pivots, as those of functionals in general position have while there are columns, every
+    /// combination of up to `2 g - 1` coordinates is found (Brouwer and Zimmermann). Others are found with some probability.
+    pub(super) fn sparse(&self, limit: usize, forms: usize, order: &Seed) -> Option<(usize, usize)> {
+        let found = self.sparsest().filter(|(entries, _)| *entries <= limit);
+        if found.is_some() {
+            return found;
+        }
+        let mut random = order.noise();
+        let mut rows: Vec<Vec<u64>> = self.rows.iter().map(|(_, row)| row.clone()).collect();
+        let mut uses = vec![0u32; self.dimension];
+        self.rows.iter().for_each(|(pivot, _)| uses[*pivot] += 1);
+        let mut columns: Vec<usize> = (0..self.dimension).collect();
+        for _ in 1..forms {
+            (1..columns.len()).rev().for_each(|at| columns.swap(at, random.below(at + 1)));
+            columns.sort_by_key(|column| uses[*column]);
+            let pivots = reduce(&mut rows, &columns);
+            for (pivot, row) in pivots.iter().zip(&rows) {
+                let entries = row.iter().filter(|x| **x != 0).count();
+                if entries <= limit {
+                    return Some((entries, *pivot));
+                }
+                uses[*pivot] += 1;
+            }
+        }
+        None
+    }
+}
+
+/// Brings rows that are independent into reduced form, with pivots in the columns that come first in this order. Returns
+/// the pivots of the rows.
+fn reduce(rows: &mut [Vec<u64>], order: &[usize]) -> Vec<usize> {
+    let mut pivots = Vec::with_capacity(rows.len());
+    for &column in order {
+        let place = pivots.len();
+        if place == rows.len() {
+            break;
+        }
+        let Some(found) = (place..rows.len()).find(|&row| rows[row][column] != 0) else { continue };
+        rows.swap(place, found);
+        let inverse = invert(rows[place][column]);
+        rows[place].iter_mut().for_each(|x| *x = multiply(*x, inverse));
+        let (before, rest) = rows.split_at_mut(place);
+        let (pivot, after) = rest.split_first_mut().unwrap_or_else(|| unreachable!("the place is below the length"));
+        for row in before.iter_mut().chain(after) {
+            let factor = row[column];
+            subtract(row, factor, pivot);
+        }
+        pivots.push(column);
+    }
+    pivots
 }
 
 /// `row - factor * other`.
@@ -161,6 +220,29 @@ mod tests {
                 let single = |(_, row): &(usize, Vec<u64>)| row.iter().filter(|x| **x != 0).count() == 1;
                 prop_assert_eq!(inside, found.rows.iter().any(|row| row.0 == column && single(row)));
             }
+        }
+
+        /// A combination of few coordinates, hidden among others in general position, is found for certain as long as
+        /// the forms have disjoint pivots.
+        #[test]
+        fn combinations_of_few_coordinates_are_found(
+            rank in 1usize..13, few in 1usize..8, seed in any::<[u8; 32]>(), salt in any::<u64>(),
+        ) {
+            let mut random = Seed::new(seed).noise();
+            let mut weights = || random.below(4001) as i32 - 2000;
+            let mut rows: Vec<Vec<i32>> = (0..rank).map(|_| (0..48).map(|_| weights()).collect()).collect();
+            // Four forms of at most twelve pivots.
+            let order = Seed::new([salt as u8; 32]);
+            prop_assert_eq!(echelon(&rows).sparse(few, 4, &order), None);
+            let mut sparse = rows.iter().fold(vec![0; 48], |sum: Vec<i32>, row| {
+                sum.iter().zip(row).map(|(a, b)| a + b).collect()
+            });
+            (0..few).for_each(|at| sparse[(salt as usize % 48 + 5 * at) % 48] += 1 + at as i32);
+            rows.push(sparse);
+            // With it the rank may be thirteen, of which three forms have disjoint pivots: five coordinates.
+            let certain = if rank < 12 { 7 } else { 5 };
+            let found = echelon(&rows).sparse(few, 4, &order);
+            prop_assert!(few > certain || found.is_some_and(|(entries, _)| entries <= few));
         }
 
         #[test]

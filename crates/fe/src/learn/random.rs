@@ -13,7 +13,7 @@ pub struct Seed([u8; 32]);
 
 impl Seed {
     /// A seed of known bytes, for a run that can be repeated.
-    pub fn new(bytes: [u8; 32]) -> Self {
+    pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

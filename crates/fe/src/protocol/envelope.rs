@@ -1,6 +1,7 @@
 use std::cmp::Ordering;
 
 use nightloom_wire::{DecodeError, Header, Kind, Writer};
+use zeroize::Zeroizing;
 
 use super::message::{MAX_MESSAGE_BYTES, read_head, write_head};
 use super::token::read_name;
@@ -106,10 +107,11 @@ impl Answer {
         framed(Kind::AuthorityReply, &body, &NO_MAC)
     }
 
-    fn body(&self) -> Vec<u8> {
-        let mut body = Writer::new(Vec::new());
+    /// The body, wiped after use. Encryption keys fit without the buffer growing, which would leave copies behind.
+    fn body(&self) -> Zeroizing<Vec<u8>> {
+        let mut body = Writer::new(Vec::with_capacity(64 + self.reply.secret_bytes()));
         let written = write_head(&mut body, &self.head).and_then(|()| self.reply.write(&mut body));
-        in_memory(written, body)
+        Zeroizing::new(in_memory(written, body))
     }
 
     /// Reads the answer to a question with this MAC.

@@ -1,5 +1,7 @@
 use std::ops::ControlFlow;
 
+use zeroize::Zeroizing;
+
 use super::envelope::mac_of;
 use super::{Answer, EnrolmentToken, Envelope, EnvelopeError, Head, Refusal, Reply, Request};
 
@@ -102,7 +104,8 @@ impl<L: Link> Session<L> {
     /// # Errors
     /// [`AskError`].
     pub fn ask(&mut self, request: &Request) -> Result<Reply, AskError<L::Error>> {
-        let mut failures = 0;
+        // Sessions that are forgotten are no failures of the link, so patience does not hear of them.
+        let (mut failures, mut forgotten) = (0, 0);
         loop {
             let session = match self.session {
                 Some(session) => session,
@@ -117,8 +120,8 @@ impl<L: Link> Session<L> {
             self.counter += 1;
             match self.send(session, request) {
                 // The authority was started anew meanwhile.
-                Err(AskError::Refused(Refusal::NoSession)) if failures < MAX_SESSIONS => {
-                    failures += 1;
+                Err(AskError::Refused(Refusal::NoSession)) if forgotten < MAX_SESSIONS => {
+                    forgotten += 1;
                     self.session = None;
                 }
                 Err(error) => {
@@ -145,7 +148,8 @@ impl<L: Link> Session<L> {
     fn send(&mut self, session: [u8; 16], request: &Request) -> Result<Reply, AskError<L::Error>> {
         let message = Envelope::seal(&self.token.name, &self.token.key, session, self.counter, request);
         self.traffic.sent += message.len() as u64;
-        let answer = self.link.exchange(&message).map_err(AskError::Link)?;
+        // It may hold keys.
+        let answer = Zeroizing::new(self.link.exchange(&message).map_err(AskError::Link)?);
         self.traffic.received += answer.len() as u64;
         let Answer { reply, head } = Answer::open(&answer, &self.token.key, &mac_of(&message))?;
         match reply {

@@ -12,8 +12,10 @@ use crate::agreement::{DatasetId, Direction};
 pub const MAX_MESSAGE_BYTES: u64 = 1 << 30;
 /// Most rows or columns of a query.
 const MAX_SIDE: usize = 1 << 22;
+/// Most values of a query: integers of one bit take 64 times as much memory as they did on the way.
+const MAX_VALUES: usize = 1 << 25;
 /// Most batches whose keys are asked for at once.
-const MAX_BATCHES: usize = 1 << 16;
+pub(crate) const MAX_BATCHES: usize = 64;
 /// Most contributions of a sum.
 const MAX_CONTRIBUTIONS: usize = 1 << 16;
 /// Longest keys of one part of a batch.
@@ -79,7 +81,7 @@ pub enum Request {
 }
 
 /// What one client contributed to one round, and the number that its pad was made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContributionId {
     /// The client.
     pub client: String,
@@ -193,6 +195,19 @@ impl Request {
 }
 
 impl Reply {
+    /// At least as many bytes as encryption keys and sums of pads take in a message.
+    pub(super) fn secret_bytes(&self) -> usize {
+        match self {
+            Self::EncryptionKeys(batches) => {
+                let parts = |batch: &BatchKeys| batch.parts.iter().map(|part| 4 + part.len()).sum::<usize>();
+                batches.iter().map(|batch| 8 + parts(batch) + batch.targets.len()).sum::<usize>() + 8
+            }
+            Self::FunctionKeys(keys) | Self::OperandKeys(keys) => 8 + keys.len(),
+            Self::SumKeys(words) => 8 + 8 * words.len(),
+            Self::Opened { .. } | Self::Registered | Self::Refused(_) => 0,
+        }
+    }
+
     pub(crate) fn write(&self, writer: &mut Writer<impl Write>) -> IoResult {
         match self {
             Self::Opened { session } => {
@@ -325,6 +340,9 @@ pub(crate) fn read_values(reader: &mut Reader<impl Read>) -> Result<Array2<i64>,
     }
     // Both below 2^22.
     let count = rows * columns;
+    if count > MAX_VALUES {
+        return Err(DecodeError::TooLarge { what: "values of a query", found: count as u64, limit: MAX_VALUES as u64 });
+    }
     reader.demand(packed_bytes(count, bits))?;
     let offset = 1i64 << (bits - 1);
     let (mut values, mut largest) = (Vec::new(), 0);

@@ -16,7 +16,7 @@ pub use envelope::{Answer, Envelope, EnvelopeError};
 pub use envelope::{reply_again, request_again};
 pub use link::{AskError, Link, Session, Traffic};
 pub use message::{BatchKeys, ContributionId, MAX_MESSAGE_BYTES, Reply, Request};
-pub(crate) use message::{read_direction, read_place, read_values, write_place, write_values};
+pub(crate) use message::{MAX_BATCHES, read_direction, read_place, read_values, write_place, write_values};
 pub use refusal::{Refusal, Rule};
 pub use token::{EnrolmentToken, Role};
 pub(crate) use token::{PartyKey, read_name};

@@ -173,6 +173,14 @@ pub enum Refusal {
         /// The round.
         round: u32,
     },
+    /// A sum over contributions to different rounds.
+    #[error("a sum over contributions to rounds {wanted} and {found}, wanted one round")]
+    Rounds {
+        /// Another round.
+        found: u32,
+        /// The round of the first contribution.
+        wanted: u32,
+    },
     /// A client that is not enrolled.
     #[error("'{client}' is not enrolled as a client")]
     UnknownClient {

@@ -173,6 +173,25 @@ pub fn read_dataset(
     together(path, raw.inputs(agreement.data())?, targets)
 }
 
+/// Reads samples that nothing is to be learned from: their targets are class 0, or zeros. Of a table, `target` names a column to be
+/// left out.
+///
+/// # Errors
+/// [`DataFileError`].
+pub fn read_unlabelled(path: &Path, target: Option<&str>, agreement: &Agreement) -> Result<Dataset, DataFileError> {
+    let form = agreement.data();
+    let raw = read_samples(path, target, form)?;
+    let targets = match &form.targets {
+        TargetForm::Classes(names) => Targets::classes(names.len(), &vec![0; raw.len()]),
+        TargetForm::Numbers { .. } => {
+            let width = form.targets.width();
+            Targets::numbers(width, vec![0.0; width * raw.len()])
+        }
+    };
+    let targets = targets.map_err(|source| DataFileError::Data { path: path.to_owned(), source })?;
+    together(path, raw.inputs(form)?, targets)
+}
+
 /// Reads samples with their targets before they are integers.
 ///
 /// # Errors

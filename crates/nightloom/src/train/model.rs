@@ -121,12 +121,29 @@ impl Model {
         }
     }
 
-    /// The network as an ONNX file.
+    /// The network as an ONNX file. What comes before the network is not in it: see [`takes`](Self::takes).
     ///
     /// # Errors
     /// [`ModelError::NotANetwork`].
     pub fn onnx(&self) -> Result<Vec<u8>, ModelError> {
         Ok(onnx::export(self.as_network()?))
+    }
+
+    /// What an exported network takes in place of samples as they are; `None` if it takes these, pixels over 255.
+    pub fn takes(&self) -> Option<String> {
+        match &self.agreement.data().encoding {
+            Encoding::Pixels => None,
+            Encoding::Columns(_) => Some(
+                "standardised columns, (value - mean) / deviation with the agreement's means and deviations, cut at its limit"
+                    .to_owned(),
+            ),
+            Encoding::Features(layer) => Some(format!(
+                "the features that the agreement's public layer makes of an image, {} of them, cut at {}",
+                self.agreement.data().trained_input().len(),
+                layer.limit,
+            )),
+            Encoding::Bins(_) => Some("bins of columns".to_owned()),
+        }
     }
 
     /// Names of the classes; `None` for numbers.
@@ -219,7 +236,7 @@ pub fn largest(values: &[f64]) -> usize {
 #[cfg(test)]
 mod tests {
     use nightloom_fe::Scheme;
-    use nightloom_fe::agreement::{Aggregation, CountModel, Counts, Terms};
+    use nightloom_fe::agreement::{Aggregation, CountModel, Counts, PublicLayer, Terms};
     use nightloom_fe::learn::Shape;
     use nightloom_fe::learn::counts::Bins;
 
@@ -274,6 +291,21 @@ mod tests {
         }
         assert_eq!((network().round(), counts().round()), (Some(3), None));
         assert!(matches!(counts().onnx(), Err(ModelError::NotANetwork)));
+    }
+
+    #[test]
+    fn an_exported_network_takes_what_was_encrypted() {
+        let trained = network();
+        assert_eq!(trained.takes(), None);
+        let mut spec = trained.agreement().spec().clone();
+        let public = NetworkName::Dense(vec![4, 3]).spec(spec.data.input, Activation::Relu).validate().unwrap();
+        let public = Network::from_values(&public, &vec![0.5; public.parameters()]).unwrap();
+        spec.data.encoding = Encoding::Features(PublicLayer::new(&public, 2.0, 8).unwrap());
+        let architecture = NetworkName::Dense(vec![3, 2]).spec(Shape::vector(3), Activation::Relu).validate().unwrap();
+        let values = vec![0.25; architecture.parameters()];
+        let network = Network::from_values(&architecture, &values).unwrap();
+        let told = Model::network(&spec.validate().unwrap(), network, None).unwrap().takes().unwrap();
+        assert!(told.contains("public layer") && told.contains("3 of them, cut at 2"), "{told}");
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! A server's training: steps, figures of each epoch, checkpoints.
 
 use std::io::{Read, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nightloom_fe::learn::first_layer::FixedPointError;
 use nightloom_fe::learn::trainer::{CheckpointError, Metrics, TrainError, save};
 use nightloom_fe::learn::{Dataset, FixedPoint, Trainer};
-use nightloom_fe::protocol::Link;
+use nightloom_fe::protocol::{AskError, Link, Refusal};
 use nightloom_fe::server::{EncryptedOracle, OracleError};
 use serde::Serialize;
 
@@ -68,7 +68,8 @@ pub struct Figures {
     pub curve: Vec<CurvePoint>,
 }
 
-/// Why a training ended early. The run is kept as it stands, if it is kept at all.
+/// Why a training ended early. The run is kept as it stands, if it is kept at all; not if the authority has refused its very
+/// first step for good, as then another network may be wanted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError<E: std::error::Error + Send + Sync + 'static> {
@@ -80,7 +81,8 @@ pub enum RunError<E: std::error::Error + Send + Sync + 'static> {
     Checkpoint(#[from] CheckpointError),
 }
 
-/// Trains to the end. `progress` is told the part that is done, 0 to 1.
+/// Trains to the end. `progress` is told the part that is done, 0 to 1. A run is kept before its first question to the authority:
+/// the answer is counted, and whoever asks again from another seed pays for another one.
 ///
 /// # Errors
 /// [`RunError`] if a step cannot be done, after the run has been kept as it stands.
@@ -94,13 +96,19 @@ pub fn train<L: Link, R: Read + Seek>(
     let steps = trainer.progress().steps;
     let every = steps.div_ceil(POINTS);
     let mut meter = Meter::new(trainer, first);
+    if trainer.progress().total().samples == 0 {
+        keep(trainer, options)?;
+    }
     let mut saved = Instant::now();
     while !trainer.is_done() {
         let start = Instant::now();
         let stepped = trainer.step(first);
         meter.training += start.elapsed();
         if let Err(error) = stepped {
-            keep(trainer, options)?;
+            match &options.checkpoint {
+                Some((path, _)) if trainer.progress().total().samples == 0 && is_over_budget(&error) => forget(path)?,
+                _ => keep(trainer, options)?,
+            }
             return Err(error.into());
         }
         let now = trainer.progress();
@@ -132,10 +140,22 @@ pub fn accuracy(trainer: &Trainer, test: &Dataset) -> f64 {
     trainer.network().evaluate(test, trainer.spec().loss).accuracy()
 }
 
-/// Keeps the run, unless nothing has been done.
 fn keep(trainer: &Trainer, options: &RunOptions<'_>) -> Result<(), CheckpointError> {
-    let begun = trainer.progress().total().samples > 0;
-    options.checkpoint.as_ref().filter(|_| begun).map_or(Ok(()), |(path, _)| save(trainer, path))
+    options.checkpoint.as_ref().map_or(Ok(()), |(path, _)| save(trainer, path))
+}
+
+fn forget(path: &Path) -> Result<(), CheckpointError> {
+    std::fs::remove_file(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })
+}
+
+/// Whether the authority refuses what would open too much, which it will always do.
+fn is_over_budget<E: std::error::Error + Send + Sync + 'static>(
+    error: &TrainError<FixedPointError<OracleError<E>>>,
+) -> bool {
+    let TrainError::FirstLayer(FixedPointError::Oracle(OracleError::Ask(AskError::Refused(refusal)))) = error else {
+        return false;
+    };
+    matches!(refusal, Refusal::Budget { .. } | Refusal::Sparse { .. })
 }
 
 /// What has been counted since the last epoch and the last point.

@@ -33,7 +33,10 @@ const VALUE_BITS: u32 = 8;
 #[command(next_help_heading = "What is agreed on")]
 pub struct AgreementArguments {
     /// All of it, as JSON; nothing else of this can then be given
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "table", "mode"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "task", "mode", "input", "table", "target", "classes", "batch", "scheme", "labels", "windows", "bits", "opening_noise",
+        "model", "max_clients", "network", "activation", "rate", "local_epochs", "dp", "without_privacy", "bins", "forest",
+    ])]
     agreement: Option<PathBuf>,
     /// How data is protected [default: guarded for one client, aggregate for several]
     #[arg(long, value_enum)]
@@ -45,7 +48,7 @@ pub struct AgreementArguments {
     #[arg(long, value_name = "FILE", requires = "target")]
     table: Option<PathBuf>,
     /// The column of the table that names the class
-    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, requires = "table")]
     target: Option<String>,
     /// Number of classes, or their names between commas; of a table those that occur
     #[arg(long, value_name = "CLASSES", value_parser = classes)]
@@ -53,51 +56,51 @@ pub struct AgreementArguments {
     /// Samples that are encrypted and trained on together [default: 256; 32 in mode aggregate]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Scheme of functional encryption: pad, ddh, ddh-adaptive, rlwe, mlwe
-    #[arg(long, default_value = "pad", value_parser = scheme)]
-    scheme: Scheme,
-    /// What becomes of labels: open, febo, or randomized:EPSILON
-    #[arg(long, value_name = "LABELS", default_value_t = LabelChoice(Labels::Randomized { epsilon: setup::DEFAULT_LABEL_EPSILON }))]
-    labels: LabelChoice,
+    /// Scheme of functional encryption: pad, ddh, ddh-adaptive, rlwe, mlwe [default: pad]
+    #[arg(long, value_parser = scheme)]
+    scheme: Option<Scheme>,
+    /// What becomes of labels: open, febo, or randomized:EPSILON [default: randomized:5]
+    #[arg(long, value_name = "LABELS")]
+    labels: Option<LabelChoice>,
     /// Encrypt windows for a convolution, SIDE:STRIDE:PADDING; 5:1:2 for LeNet-5. Only in mode cryptonn
     #[arg(long, value_name = "WINDOWS", value_parser = windows)]
     windows: Option<FirstLayerForm>,
-    /// Bits of a weight, and of a delta, of the first layer
-    #[arg(long, value_name = "BITS", default_value_t = 8)]
-    bits: u32,
+    /// Bits of a weight, and of a delta, of the first layer [default: 8]
+    #[arg(long, value_name = "BITS")]
+    bits: Option<u32>,
     /// Noise of the authority on products and on gradients, over what one sample can change: FORWARD,GRADIENT
     #[arg(long, value_name = "NOISE", value_parser = noise)]
     opening_noise: Option<OpeningNoise>,
-    /// What clients sum in mode aggregate
-    #[arg(long, value_enum, default_value_t = Summed::Network)]
-    model: Summed,
-    /// Most clients in mode aggregate
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    max_clients: u32,
+    /// What clients sum in mode aggregate [default: network]
+    #[arg(long, value_enum)]
+    model: Option<Summed>,
+    /// Most clients in mode aggregate [default: 100]
+    #[arg(long, value_name = "N")]
+    max_clients: Option<u32>,
     /// The network of mode aggregate: sizes of dense layers, as in 784-32-10
     #[arg(long, value_name = "NETWORK")]
     network: Option<NetworkName>,
-    /// Between dense layers
-    #[arg(long, value_enum, default_value_t = ActivationName::Relu)]
-    activation: ActivationName,
-    /// Learning rate of clients in mode aggregate
-    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
-    rate: f64,
-    /// Epochs of a client in a round of mode aggregate
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    local_epochs: u32,
+    /// Between its dense layers [default: relu]
+    #[arg(long, value_enum)]
+    activation: Option<ActivationName>,
+    /// Learning rate of clients in mode aggregate [default: 0.1]
+    #[arg(long, value_name = "RATE")]
+    rate: Option<f64>,
+    /// Epochs of a client in a round of mode aggregate [default: 1]
+    #[arg(long, value_name = "N")]
+    local_epochs: Option<u32>,
     /// Differential privacy in mode aggregate: CLIP,NOISE of a network, or NOISE of counts
     #[arg(long, value_name = "DP", value_parser = numbers, conflicts_with = "without_privacy")]
     dp: Option<Numbers>,
     /// Do without differential privacy in mode aggregate
     #[arg(long)]
     without_privacy: bool,
-    /// Bins of a column, for models from counts
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    bins: usize,
-    /// Trees of a forest, and splits from root to leaf: TREES,DEPTH
-    #[arg(long, value_name = "FOREST", value_parser = numbers, default_value = "100,5")]
-    forest: Numbers,
+    /// Bins of a column, for models from counts [default: 8]
+    #[arg(long, value_name = "N")]
+    bins: Option<usize>,
+    /// Trees of a forest, and splits from root to leaf: TREES,DEPTH [default: 100,5]
+    #[arg(long, value_name = "FOREST", value_parser = numbers)]
+    forest: Option<Numbers>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -175,16 +178,6 @@ impl FromStr for LabelChoice {
     }
 }
 
-impl std::fmt::Display for LabelChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Labels::Open => f.write_str("open"),
-            Labels::Febo => f.write_str("febo"),
-            Labels::Randomized { epsilon } => write!(f, "randomized:{epsilon}"),
-        }
-    }
-}
-
 fn windows(text: &str) -> Result<FirstLayerForm, String> {
     let parts: Vec<Option<usize>> = text.split(':').map(|part| part.parse().ok()).collect();
     match parts[..] {
@@ -228,7 +221,8 @@ impl AgreementArguments {
             Mode::Aggregate => ModeName::Aggregate,
             _ => ModeName::Guarded,
         });
-        let counts = mode == ModeName::Aggregate && self.model != Summed::Network;
+        self.fits(mode)?;
+        let counts = mode == ModeName::Aggregate && self.model() != Summed::Network;
         let data = self.data(counts)?;
         let opening = || self.opening(mode);
         let terms = match mode {
@@ -239,6 +233,56 @@ impl AgreementArguments {
         };
         let spec = AgreementSpec { task: task.to_owned(), data, terms };
         Ok(spec.validate().map_err(TrainFailure::Agreement)?)
+    }
+
+    fn model(&self) -> Summed {
+        self.model.unwrap_or(Summed::Network)
+    }
+
+    /// Whether every option is for this mode: one that asks for protection is never dropped in silence.
+    fn fits(&self, mode: ModeName) -> Result<(), TrainFailure> {
+        let aggregate = mode == ModeName::Aggregate;
+        let network = aggregate && self.model() == Summed::Network;
+        let counts = aggregate && !network;
+        let (sums, clients) = ("mode aggregate opens sums of updates alone", "only in mode aggregate do clients train");
+        let at_the_server = "it is for mode aggregate; elsewhere the server trains: give it to train server run";
+        let noiseless = if aggregate { sums } else { "mode delegate opens products to their client alone" };
+        let of_the_training = if aggregate { "counts are of no network" } else { at_the_server };
+        let from_counts = "it is for models from counts, in mode aggregate";
+        let of_a_network = if aggregate { "counts are of no network" } else { clients };
+        for (option, given, right, reason) in [
+            ("--scheme", self.scheme.is_some(), !aggregate, sums),
+            (
+                "--labels",
+                self.labels.is_some(),
+                !aggregate && mode != ModeName::Delegate,
+                "labels are not encrypted here",
+            ),
+            ("--windows", self.windows.is_some(), !aggregate, sums),
+            ("--bits", self.bits.is_some(), !aggregate, sums),
+            ("--opening-noise", self.opening_noise.is_some(), !aggregate && mode != ModeName::Delegate, noiseless),
+            ("--batch", self.batch.is_some(), !counts, "counts have no batches"),
+            ("--model", self.model.is_some(), aggregate, "only mode aggregate sums"),
+            ("--max-clients", self.max_clients.is_some(), aggregate, "only mode aggregate sums"),
+            ("--dp", self.dp.is_some(), aggregate, at_the_server),
+            (
+                "--without-privacy",
+                self.without_privacy,
+                aggregate,
+                "only mode aggregate has differential privacy by default",
+            ),
+            ("--network", self.network.is_some(), network, of_the_training),
+            ("--activation", self.activation.is_some(), network, of_the_training),
+            ("--rate", self.rate.is_some(), network, of_the_training),
+            ("--local-epochs", self.local_epochs.is_some(), network, of_a_network),
+            ("--bins", self.bins.is_some(), counts, from_counts),
+            ("--forest", self.forest.is_some(), counts && self.model() == Summed::Forest, "it is for --model forest"),
+        ] {
+            if given && !right {
+                return Err(TrainFailure::Surplus { option, reason });
+            }
+        }
+        Ok(())
     }
 
     fn data(&self, counts: bool) -> Result<DataForm, CliError> {
@@ -257,7 +301,7 @@ impl AgreementArguments {
             read_labelled_rows(path, target).map_err(TrainFailure::Data)?;
         let names = self.classes.as_ref().map_or(classes, |Classes(names)| names.clone());
         let encoding = if counts {
-            let bins = Bins::quantiles(&rows, columns, self.bins).map_err(AgreementError::Counts);
+            let bins = Bins::quantiles(&rows, columns, self.bins.unwrap_or(8)).map_err(AgreementError::Counts);
             Encoding::Bins(bins.at_file(path)?)
         } else {
             let fit = Standardization::fit(&rows, columns, LIMIT, VALUE_BITS).map_err(AgreementError::Data);
@@ -271,7 +315,8 @@ impl AgreementArguments {
         let defaults = setup::opening();
         let guarded = mode == ModeName::Guarded;
         let mut fixed_point = defaults.fixed_point;
-        (fixed_point.weight_bits, fixed_point.delta_bits) = (self.bits, self.bits);
+        let bits = self.bits.unwrap_or(8);
+        (fixed_point.weight_bits, fixed_point.delta_bits) = (bits, bits);
         let batch = self.batch.unwrap_or(defaults.batch);
         if !guarded {
             // Nobody counts, so no row needs to be filled, and rounding is as CryptoNN's.
@@ -279,12 +324,13 @@ impl AgreementArguments {
             fixed_point.rounding = nightloom_fe::learn::fixed_point::Rounding::Nearest;
         }
         // Products are delegated without labels mattering; under FEBO they are CryptoNN's.
-        let labels = match (mode, self.labels.0) {
+        let labels = match (mode, self.labels) {
             (ModeName::Delegate, _) => Labels::Open,
-            (_, labels) => labels,
+            (_, Some(LabelChoice(labels))) => labels,
+            (_, None) => Labels::Randomized { epsilon: setup::DEFAULT_LABEL_EPSILON },
         };
         Opening {
-            scheme: self.scheme,
+            scheme: self.scheme.unwrap_or(Scheme::Pad),
             first_layer: self.windows.unwrap_or(FirstLayerForm::Dense),
             batch,
             fixed_point,
@@ -297,7 +343,7 @@ impl AgreementArguments {
     fn aggregation(&self, data: &DataForm) -> Result<Aggregation, CliError> {
         let numbers = self.dp.as_ref().map(|Numbers(numbers)| numbers.as_slice());
         let wrong = |wanted| TrainFailure::Missing { option: "--dp", wanted };
-        let contribution = match self.model {
+        let contribution = match self.model() {
             Summed::Network => {
                 let wanted = "give the sizes of the layers, such as 784-32-10";
                 let name = self.network.as_ref().ok_or(TrainFailure::Missing { option: "--network", wanted })?;
@@ -308,11 +354,11 @@ impl AgreementArguments {
                     Some(_) => return Err(wrong("two numbers for a network, CLIP,NOISE").into()),
                 };
                 let training = TrainerSpec {
-                    network: name.spec(data.input, self.activation.into()),
+                    network: name.spec(data.input, self.activation.unwrap_or(ActivationName::Relu).into()),
                     loss: Loss::SoftmaxCrossEntropy,
-                    optimizer: OptimizerSpec { learning_rate: self.rate, decay: 1.0, momentum: 0.0 },
+                    optimizer: OptimizerSpec { learning_rate: self.rate.unwrap_or(0.1), decay: 1.0, momentum: 0.0 },
                     batches: Batches::Fixed { size: self.batch.unwrap_or(32) },
-                    epochs: self.local_epochs,
+                    epochs: self.local_epochs.unwrap_or(1),
                     privacy,
                 };
                 ContributionForm::Updates(Updates {
@@ -330,17 +376,24 @@ impl AgreementArguments {
                     Some([noise]) => Some(*noise),
                     Some(_) => return Err(wrong("one number for counts, NOISE").into()),
                 };
-                let model = match (self.model, &self.forest.0[..]) {
-                    (Summed::NaiveBayes, _) => CountModel::NaiveBayes,
-                    (_, [trees, depth]) => CountModel::Forest { trees: *trees as usize, depth: *depth as u32, seed: 1 },
-                    _ => {
-                        let wanted = "two numbers, TREES,DEPTH";
-                        return Err(TrainFailure::Missing { option: "--forest", wanted }.into());
-                    }
-                };
+                let model =
+                    match (self.model(), self.forest.as_ref().map_or(&[100.0, 5.0][..], |Numbers(forest)| forest)) {
+                        (Summed::NaiveBayes, _) => CountModel::NaiveBayes,
+                        (_, [trees, depth]) => {
+                            CountModel::Forest { trees: *trees as usize, depth: *depth as u32, seed: 1 }
+                        }
+                        _ => {
+                            let wanted = "two numbers, TREES,DEPTH";
+                            return Err(TrainFailure::Missing { option: "--forest", wanted }.into());
+                        }
+                    };
                 ContributionForm::Counts(Counts { model, smoothing: 1.0, noise })
             }
         };
-        Ok(Aggregation { max_clients: self.max_clients, contribution, without_privacy: self.without_privacy })
+        Ok(Aggregation {
+            max_clients: self.max_clients.unwrap_or(100),
+            contribution,
+            without_privacy: self.without_privacy,
+        })
     }
 }

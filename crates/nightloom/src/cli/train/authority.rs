@@ -243,13 +243,9 @@ impl Serve {
             let shared = authority.clone();
             let serve = move || server.serve(&shared, &tell);
             match network {
-                None => return Ok(serve().map_err(|source| TrainFailure::Listen { address: "socket".into(), source })?),
+                None => serve(),
                 Some(_) => {
-                    std::thread::spawn(move || {
-                        if let Err(error) = serve() {
-                            tell(&format!("the socket is closed: {error}"));
-                        }
-                    });
+                    std::thread::spawn(serve);
                 }
             }
         }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use nightloom::output::{Format, NewFile, OutputError, Results};
 use nightloom::system_rng;
-use nightloom::train::data::{read_dataset, read_raw};
+use nightloom::train::data::{read_dataset, read_raw, read_unlabelled};
 use nightloom_fe::aggregate::{Contribution, count_rows, train_round};
 use nightloom_fe::agreement::{AgreementError, ContributionForm};
 use nightloom_fe::client::Client as Encryptor;
@@ -20,7 +20,7 @@ use super::super::figures::{bytes, counted};
 use super::super::input::open;
 use super::super::progress::Bar;
 use super::error::{AtFile, TrainFailure};
-use super::{Authority, Consent, TargetArguments, read_model, read_token};
+use super::{Authority, Consent, TargetArguments, read_model, read_token, statement};
 
 #[derive(Debug, Subcommand)]
 pub enum Client {
@@ -69,8 +69,17 @@ impl Encrypt {
     pub fn run(self) -> Result<(), CliError> {
         let token = read_token(&self.token, Role::Client)?;
         self.consent.state(token.agreement.mode(), self.json)?;
+        let delegates = token.agreement.mode() == Mode::Delegate;
+        if delegates && self.targets.labels.is_some() {
+            let reason = "in mode delegate samples are sent without labels";
+            return Err(TrainFailure::Surplus { option: "--labels", reason }.into());
+        }
         let file = open_output(&NewFile::at(&self.output).replace_existing(self.force))?;
-        let data = read_dataset(&self.samples, self.targets.source().as_ref(), &token.agreement);
+        let data = if delegates {
+            read_unlabelled(&self.samples, self.targets.target.as_deref(), &token.agreement)
+        } else {
+            read_dataset(&self.samples, self.targets.source().as_ref(), &token.agreement)
+        };
         let data = data.map_err(TrainFailure::Data)?;
         let mut client = Encryptor::new(self.authority.session(&token)?);
         let bar = Bar::new("encrypting");
@@ -80,6 +89,8 @@ impl Encrypt {
         drop(bar);
         if self.json {
             let json = serde_json::json!({
+                "mode": token.agreement.mode(),
+                "statement": statement(token.agreement.mode()),
                 "dataset": receipt.dataset.to_string(),
                 "samples": receipt.samples,
                 "left_out": receipt.left_out,

@@ -13,7 +13,7 @@ use super::super::demo::command;
 use super::super::error::CliError;
 use super::super::figures::{bytes, counted, seconds};
 use super::super::progress::Bar;
-use super::{figures, labelled, scheme};
+use super::{figures, labelled, scheme, statement};
 
 #[derive(Debug, Args)]
 pub struct Demo {
@@ -39,6 +39,7 @@ pub struct Demo {
 #[derive(Serialize)]
 struct Json<'a> {
     mode: nightloom_fe::mode::Mode,
+    statement: serde_json::Value,
     scheme: String,
     epochs: &'a [nightloom::train::run::EpochFigures],
     curve: &'a [nightloom::train::run::CurvePoint],
@@ -89,6 +90,7 @@ impl Demo {
 fn json(demo: &Demonstration) -> Result<String, CliError> {
     let value = Json {
         mode: demo.agreement.terms.mode(),
+        statement: statement(demo.agreement.terms.mode()),
         scheme: demo.scheme().to_string(),
         epochs: &demo.figures.epochs,
         curve: &demo.figures.curve,

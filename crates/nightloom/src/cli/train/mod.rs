@@ -21,7 +21,7 @@ use nightloom::train::data::TargetSource;
 use nightloom::train::model::Model;
 use nightloom::train::transport::{Address, Connection, backing_off};
 use nightloom_fe::Scheme;
-use nightloom_fe::mode::Mode;
+use nightloom_fe::mode::{Mode, Statement};
 use nightloom_fe::protocol::{EnrolmentToken, Role, Session};
 use nightloom_wire::Kind;
 
@@ -113,6 +113,14 @@ impl Consent {
         }
         if leaks && !self.accept_leakage { Err(TrainFailure::Leakage { mode }.into()) } else { Ok(()) }
     }
+}
+
+/// Who learns what, for programs.
+fn statement(mode: Mode) -> serde_json::Value {
+    let Statement { mode: _, purpose, server, hidden, authority, clients } = mode.statement();
+    serde_json::json!({
+        "purpose": purpose, "server": server, "hidden": hidden, "authority": authority, "clients": clients,
+    })
 }
 
 /// Where the targets are.

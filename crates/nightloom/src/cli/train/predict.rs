@@ -8,7 +8,7 @@ use nightloom::train::model::largest;
 use nightloom_fe::learn::Targets;
 
 use super::super::Output;
-use super::super::console::say;
+use super::super::console::{say, warn};
 use super::super::destination::{Destination, Finished};
 use super::super::error::CliError;
 use super::super::figures::{bytes, counted};
@@ -90,7 +90,13 @@ pub struct Export {
 impl Export {
     pub fn run(self) -> Result<(), CliError> {
         let mut out = self.output.open()?;
-        let onnx = read_model(&self.model)?.onnx().at_file(&self.model)?;
+        let model = read_model(&self.model)?;
+        let onnx = model.onnx().at_file(&self.model)?;
+        if let Some(input) = model.takes() {
+            warn(format_args!(
+                "warning: the exported network takes {input}; only `train predict` takes samples as they are"
+            ));
+        }
         if let Err(source) = out.write_all(&onnx) {
             return Err(out.refuses(source));
         }

@@ -35,7 +35,7 @@ use super::super::input::open;
 use super::super::progress::Bar;
 use super::agreement::{ActivationName, Numbers, numbers};
 use super::error::{AtFile, TrainFailure};
-use super::{Authority, Consent, figures, labelled, read_model, read_token};
+use super::{Authority, Consent, figures, labelled, read_model, read_token, statement};
 
 #[derive(Debug, Subcommand)]
 pub enum Server {
@@ -68,12 +68,12 @@ pub struct Run {
     /// The network: sizes of dense layers, or lenet5
     #[arg(long, value_name = "NETWORK", help_heading = "Training")]
     network: Option<NetworkName>,
-    /// Between dense layers
-    #[arg(long, value_enum, default_value_t = ActivationName::Sigmoid, help_heading = "Training")]
-    activation: ActivationName,
-    /// Passes over the data; the authority's budget is for two with 256 samples a batch and 32 units
-    #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Training")]
-    epochs: u32,
+    /// Between dense layers [default: sigmoid]
+    #[arg(long, value_enum, help_heading = "Training")]
+    activation: Option<ActivationName>,
+    /// Passes over the data; the authority's budget is for two with 256 samples a batch and 32 units [default: 2]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    epochs: Option<u32>,
     /// Learning rate in the first epoch, for the mean gradient of a batch [default: 1; of lenet5 0.001]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     rate: Option<f64>,
@@ -96,8 +96,9 @@ pub struct Run {
     #[arg(long, value_name = "FILE", requires = "test", help_heading = "Training")]
     test_labels: Option<String>,
     /// Keep the run after so many seconds at the latest, to go on with after an interruption; 0 keeps it after every step
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = pause, help_heading = "Training")]
-    checkpoint_every: f64,
+    /// [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = pause, help_heading = "Training")]
+    checkpoint_every: Option<f64>,
     /// The network that the round began with, in mode aggregate
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
@@ -151,22 +152,42 @@ impl Run {
         let token = read_token(&self.token, Role::Server)?;
         let mode = token.agreement.mode();
         self.consent.state(mode, self.json)?;
-        for (option, given, right) in [
-            ("--weights", self.weights.is_some(), mode == Mode::Delegate),
-            ("--model", self.model.is_some(), mode == Mode::Aggregate),
-            ("--network", self.network.is_some(), mode != Mode::Aggregate && mode != Mode::Delegate),
-        ] {
-            if given && !right {
-                let reason = "it is for another mode than the token's";
-                return Err(TrainFailure::Surplus { option, reason }.into());
-            }
-        }
+        self.fits(mode)?;
         let out = open_output(&NewFile::at(&self.output).replace_existing(self.force))?;
         match mode {
             Mode::Guarded | Mode::Cryptonn => self.train(&token, out),
             Mode::Aggregate => self.aggregate(&token, out),
             Mode::Delegate => self.delegate(&token, out),
         }
+    }
+
+    /// Whether every option is for this mode.
+    fn fits(&self, mode: Mode) -> Result<(), TrainFailure> {
+        let (trains, aggregates) = (matches!(mode, Mode::Guarded | Mode::Cryptonn), mode == Mode::Aggregate);
+        let elsewhere = match mode {
+            Mode::Aggregate => "in mode aggregate clients train, as the agreement has it",
+            Mode::Delegate => "in mode delegate nothing is trained",
+            Mode::Guarded | Mode::Cryptonn => "it is for another mode than the token's",
+        };
+        for (option, given, right) in [
+            ("--weights", self.weights.is_some(), mode == Mode::Delegate),
+            ("--model", self.model.is_some(), aggregates),
+            ("--network", self.network.is_some(), trains),
+            ("--activation", self.activation.is_some(), trains),
+            ("--epochs", self.epochs.is_some(), trains),
+            ("--rate", self.rate.is_some(), trains),
+            ("--decay", self.decay.is_some(), trains),
+            ("--momentum", self.momentum.is_some(), trains),
+            ("--dp", self.dp.is_some(), trains),
+            ("--checkpoint-every", self.checkpoint_every.is_some(), trains),
+            ("--seed", self.seed.is_some(), trains || aggregates),
+            ("--test", self.test.is_some(), trains || aggregates),
+        ] {
+            if given && !right {
+                return Err(TrainFailure::Surplus { option, reason: elsewhere });
+            }
+        }
+        Ok(())
     }
 
     fn uploads(&self, agreement: &Arc<Agreement>) -> Result<Vec<EncryptedDataset<File>>, CliError> {
@@ -209,7 +230,7 @@ impl Run {
         let options = RunOptions {
             test: test.as_ref(),
             test_often: false,
-            checkpoint: Some((checkpoint.clone(), Duration::from_secs_f64(self.checkpoint_every))),
+            checkpoint: Some((checkpoint.clone(), Duration::from_secs_f64(self.checkpoint_every.unwrap_or(10.0)))),
         };
         let bar = Bar::new("training");
         let trained = train(&mut trainer, &mut first, &options, &mut |part| bar.at(part));
@@ -242,7 +263,8 @@ impl Run {
         };
         let optimizer = name.optimizer();
         Ok(TrainerSpec {
-            network: name.spec(agreement.data().trained_input(), self.activation.into()),
+            network: name
+                .spec(agreement.data().trained_input(), self.activation.unwrap_or(ActivationName::Sigmoid).into()),
             loss,
             optimizer: OptimizerSpec {
                 learning_rate: self.rate.unwrap_or(optimizer.learning_rate),
@@ -250,7 +272,7 @@ impl Run {
                 momentum: self.momentum.unwrap_or(optimizer.momentum),
             },
             batches: Batches::Fixed { size: opening.batch },
-            epochs: self.epochs,
+            epochs: self.epochs.unwrap_or(2),
             privacy,
         })
     }
@@ -298,6 +320,7 @@ impl Run {
         if self.json {
             let json = serde_json::json!({
                 "mode": agreement.mode(),
+                "statement": statement(agreement.mode()),
                 "scheme": agreement.opening().map(|opening| opening.scheme.to_string()).ok(),
                 "epochs": found.epochs,
                 "curve": found.curve,
@@ -337,6 +360,11 @@ impl Run {
             (None, true) if self.inputs.is_empty() => {
                 let network = first_network(&agreement, &self.new_seed()?).map_err(TrainFailure::Agreement)?;
                 self.write(&Model::network(&agreement, network, Some(0)).at_file(&self.output)?, out)?;
+                if self.json {
+                    let mode = agreement.mode();
+                    let json = serde_json::json!({ "mode": mode, "statement": statement(mode), "round": 0 });
+                    return show(serde_json::to_string_pretty(&json)?);
+                }
                 return say(format_args!("\nwrote {}: the network of round 0, for all clients", self.output.display()));
             }
             (None, true) => {
@@ -375,7 +403,8 @@ impl Run {
         self.write(&model, out)?;
         if self.json {
             let json = serde_json::json!({
-                "mode": agreement.mode(), "round": round, "contributions": contributions.len(), "test_accuracy": accuracy,
+                "mode": agreement.mode(), "statement": statement(agreement.mode()), "round": round,
+                "contributions": contributions.len(), "test_accuracy": accuracy,
             });
             return show(serde_json::to_string_pretty(&json)?);
         }
@@ -402,6 +431,13 @@ impl Run {
         let written = products.write(&mut out).and_then(|()| out.flush());
         written.map_err(|source| OutputError::Write { path: self.output.clone(), source })?;
         out.commit()?;
+        if self.json {
+            let json = serde_json::json!({
+                "mode": agreement.mode(), "statement": statement(agreement.mode()), "client": products.client(),
+                "samples": products.samples(), "products": features.len(),
+            });
+            return show(serde_json::to_string_pretty(&json)?);
+        }
         say(format_args!(
             "\nwrote {}: {} with {}, still under pads, for the client '{}'",
             self.output.display(),

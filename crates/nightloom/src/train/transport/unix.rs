@@ -16,6 +16,8 @@ use super::{MAX_CONNECTIONS, MAX_REQUEST_BYTES, SharedAuthority, TransportError}
 
 /// How long a peer may leave a message unfinished, or a connection unused.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Between attempts to accept a connection while none can be.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The client's end. Connects when it has to.
 pub struct UnixLink {
@@ -105,27 +107,40 @@ impl UnixServer {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Answers until an error of the socket or of the ledger. `say` is told of errors on single connections.
-    ///
-    /// # Errors
-    /// Those of the socket.
-    pub fn serve(&self, authority: &SharedAuthority, say: &(dyn Fn(&str) + Sync)) -> io::Result<()> {
+    /// Answers until the process ends. `say` is told of errors, on single connections and of the socket.
+    pub fn serve(&self, authority: &SharedAuthority, say: &(dyn Fn(&str) + Sync)) {
         let connections = Arc::new(AtomicUsize::new(0));
+        let mut ails = false;
         std::thread::scope(|scope| {
             loop {
-                let (stream, _) = self.listener.accept()?;
+                let stream = match self.listener.accept() {
+                    Ok((stream, _)) => stream,
+                    // The peer went meanwhile, or descriptors ran out: both pass.
+                    Err(error) => {
+                        if !std::mem::replace(&mut ails, true) {
+                            say(&format!("a connection could not be accepted: {error}"));
+                        }
+                        std::thread::sleep(PAUSE);
+                        continue;
+                    }
+                };
+                ails = false;
                 if connections.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
                     connections.fetch_sub(1, Ordering::Relaxed);
                     say("too many connections: one more was refused");
                     continue;
                 }
-                let (authority, connections) = (authority.clone(), connections.clone());
-                scope.spawn(move || {
+                let (authority, open) = (authority.clone(), connections.clone());
+                let spawned = std::thread::Builder::new().spawn_scoped(scope, move || {
                     if let Err(problem) = converse(stream, &authority) {
                         say(&problem);
                     }
-                    connections.fetch_sub(1, Ordering::Relaxed);
+                    open.fetch_sub(1, Ordering::Relaxed);
                 });
+                if let Err(error) = spawned {
+                    connections.fetch_sub(1, Ordering::Relaxed);
+                    say(&format!("no thread for a connection, which was refused: {error}"));
+                }
             }
         })
     }

@@ -25,7 +25,7 @@ fn mistakes_of_training_are_named_and_leave_no_file() {
     let before = parties.names();
     let encrypt = "train client encrypt auth/hospital.token";
     let run = "train server run auth/trainer.token";
-    let cases: [(String, &[&str]); 24] = [
+    let cases: [(String, &[&str]); 23] = [
         (format!("train authority init auth {init}"), &["master.key", "exists already", "another folder"]),
         ("train authority init new --classes 10".into(), &["--input", "shape"]),
         ("train authority init new --input 14x14".into(), &["--classes"]),
@@ -62,10 +62,6 @@ fn mistakes_of_training_are_named_and_leave_no_file() {
             format!("train server run other/trainer.token upload --network 196-8-10 -o x {at}"),
             &["upload", "under agreement"],
         ),
-        (
-            format!("{run} upload --network 196-8-10 -o x --retry 1 --authority nobody.socket"),
-            &["cannot be reached", "nobody.socket"],
-        ),
     ];
     for (arguments, wanted) in cases {
         if wanted.is_empty() {
@@ -92,6 +88,83 @@ fn mistakes_of_training_are_named_and_leave_no_file() {
     ));
     assert!(told.contains("certificate"), "{told}");
     assert_eq!(parties.names(), before);
+}
+
+/// An option that asks for protection is refused where it could only be dropped.
+#[test]
+fn options_of_another_mode_are_refused() {
+    let parties = Parties::new();
+    let images = "--input 14x14 --classes 10";
+    let sums = "--mode aggregate --network 196-8-10 --without-privacy --client a --client b --client c";
+    parties.run(&format!("train authority init sums {images} {sums} --server s"));
+    parties.run(&format!("train authority init products {images} --mode delegate --client a --server s"));
+    parties.run("train server run sums/s.token -o round0");
+    let before = parties.names();
+    let init = format!("train authority init new {images}");
+    let guarded = format!("{init} --mode guarded");
+    for (arguments, option, wanted) in [
+        (format!("{guarded} --dp 1,1"), "--dp", "train server run"),
+        (format!("{guarded} --without-privacy"), "--without-privacy", "aggregate"),
+        (format!("{guarded} --network 196-8-10"), "--network", "train server run"),
+        (format!("{guarded} --local-epochs 2"), "--local-epochs", "aggregate"),
+        (format!("{guarded} --max-clients 5"), "--max-clients", "aggregate"),
+        (format!("{init} {sums} --opening-noise 1,1"), "--opening-noise", "sums"),
+        (format!("{init} {sums} --labels randomized:1"), "--labels", "not encrypted"),
+        (format!("{init} {sums} --scheme ddh"), "--scheme", "sums"),
+        (format!("{init} {sums} --bins 4"), "--bins", "counts"),
+        (format!("{init} --mode aggregate --model naive-bayes --network 196-8-10"), "--network", "counts"),
+        (format!("{init} --mode delegate --opening-noise 1,1"), "--opening-noise", "client alone"),
+        (format!("{init} --mode delegate --labels febo"), "--labels", "not encrypted"),
+        ("train server run sums/s.token -o x --dp 1,1".into(), "--dp", "clients train"),
+        ("train server run sums/s.token -o x --epochs 3".into(), "--epochs", "clients train"),
+        ("train server run sums/s.token -o x --rate 1".into(), "--rate", "clients train"),
+        ("train server run products/s.token upload -o x --dp 1,1".into(), "--dp", "nothing is trained"),
+        ("train server run products/s.token upload -o x --seed 1".into(), "--seed", "nothing is trained"),
+        ("train server run products/s.token upload -o x --epochs 3".into(), "--epochs", "nothing is trained"),
+    ] {
+        let told = parties.fail(&arguments);
+        assert!(told.contains(&format!("error: {option} is of no use here")), "{arguments}: {told}");
+        assert!(told.contains(wanted), "{arguments}: {told}");
+    }
+    for option in ["--dp 1,1", "--opening-noise 1,1", "--labels febo", "--scheme ddh", "--without-privacy", "--task x"]
+    {
+        let output =
+            parties.command(&format!("train authority init new --agreement sums/agreement.json {option}")).output();
+        let output = output.unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && told.contains("cannot be used with"), "{option}: {told}");
+    }
+    assert_eq!(parties.names(), before);
+}
+
+/// Peers that take every descriptor that the authority may have do not end it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_authority_without_descriptors_waits_for_some() {
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    let parties = Parties::new();
+    parties.run("train authority init auth --input 14x14 --classes 10 --batch 128 --labels open --client c --server s");
+    let serve = "ulimit -n 32; exec \"$0\" train authority serve auth --socket s.socket";
+    let mut serving = Command::new("sh");
+    serving.args(["-c", serve, env!("CARGO_BIN_EXE_nightloom")]).current_dir(parties.path(""));
+    let mut serving = serving.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let connect = || UnixStream::connect(parties.path("s.socket"));
+    while connect().is_err() {
+        assert!(serving.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let crowd: Vec<UnixStream> = (0..48).map(|_| connect().unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(crowd);
+    let encrypt =
+        "train client encrypt auth/c.token images.idx --labels labels.idx -o upload --authority s.socket --retry 5";
+    let encrypted = parties.command(encrypt).output().unwrap();
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    assert!(encrypted.status.success(), "{}", String::from_utf8_lossy(&encrypted.stderr));
 }
 
 #[test]

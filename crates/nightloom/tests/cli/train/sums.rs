@@ -1,5 +1,7 @@
 //! Sums over clients, and products for one.
 
+use serde_json::Value;
+
 use super::parties::{Parties, Serving};
 
 /// Four clients, of whom one is cut off while it sends: the round completes, and nobody's update is opened.
@@ -100,6 +102,27 @@ fn models_from_counts_are_learned_from_sums_alone() {
 }
 
 #[test]
+fn an_exported_network_of_columns_says_what_it_takes() {
+    let parties = Parties::new();
+    std::fs::write(parties.path("public.csv"), table(0..60)).unwrap();
+    let init = "train authority init auth --mode aggregate --without-privacy --network 4-3-3 --server s";
+    parties.run(&format!("{init} --table public.csv --target kind"));
+    let begun: Value = serde_json::from_str(&parties.run("train server run auth/s.token -o columns --json")).unwrap();
+    assert_eq!((&begun["mode"], &begun["round"]), (&"aggregate".into(), &0.into()));
+    let images = "train authority init images --mode aggregate --without-privacy --network 196-3-10 --server s";
+    parties.run(&format!("{images} --input 14x14 --classes 10"));
+    parties.run("train server run images/s.token -o pixels");
+    let warned = |model: &str| {
+        let output = parties.command(&format!("train export {model} -o {model}.onnx")).output().unwrap();
+        assert!(output.status.success() && parties.path(&format!("{model}.onnx")).exists());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = warned("columns");
+    assert!(told.contains("warning") && told.contains("standardised columns") && told.contains("mean"), "{told}");
+    assert_eq!(warned("pixels"), "");
+}
+
+#[test]
 fn products_are_opened_by_the_client_alone() {
     let parties = Parties::new();
     parties.run(
@@ -108,14 +131,22 @@ fn products_are_opened_by_the_client_alone() {
     );
     let serving = Serving::of(&parties, "auth");
     let address = format!("--authority {}", serving.socket);
-    std::fs::write(parties.path("few-labels"), "0\n".repeat(16)).unwrap();
-    parties.run(&format!("train client encrypt auth/hospital.token few.idx --labels few-labels -o upload {address}"));
+    let encrypt = format!("train client encrypt auth/hospital.token few.idx -o upload {address}");
+    let told = parties.fail(&format!("{encrypt} --labels labels.idx"));
+    assert!(told.contains("--labels is of no use here: in mode delegate samples are sent without labels"), "{told}");
+    let figures: Value = serde_json::from_str(&parties.run(&format!("{encrypt} --json"))).unwrap();
+    assert_eq!((&figures["mode"], &figures["samples"]), (&"delegate".into(), &16.into()));
     let weights: Vec<f64> = (0..2 * 196).map(|at| f64::from(at % 7 - 3)).collect();
     let mut npy = b"\x93NUMPY\x01\x00v\x00".to_vec();
     npy.extend(format!("{:<117}\n", "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 196), }").bytes());
     npy.extend(weights.iter().flat_map(|weight| weight.to_le_bytes()));
     std::fs::write(parties.path("weights.npy"), npy).unwrap();
-    parties.run("train server run auth/cloud.token upload --weights weights.npy -o products");
+    let json = parties.run("train server run auth/cloud.token upload --weights weights.npy -o products --json");
+    let multiplied: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&multiplied["samples"], &multiplied["products"]), (&16.into(), &2.into()));
+    for stated in [&figures["statement"], &multiplied["statement"]] {
+        assert!(["server", "hidden", "authority", "clients"].iter().all(|party| stated[party].is_array()), "{stated}");
+    }
     let told = parties.fail(&format!("train client open auth/other.token products {address}"));
     assert!(told.contains("hospital"), "{told}");
     let table = parties.run(&format!("train client open auth/hospital.token products {address}"));
