@@ -38,6 +38,13 @@ fn wait_for_file(folder: &Folder, child: &mut Child) -> Seen {
     Seen::Done
 }
 
+/// Whether this process, and so its children, ignore SIGINT, the second signal.
+fn ignores_interrupts() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(ignored.trim(), 16).unwrap() & 0b10 != 0
+}
+
 #[test]
 fn a_signal_leaves_what_was_there_and_nothing_else() {
     let folder = Folder::with_keys();
@@ -45,6 +52,10 @@ fn a_signal_leaves_what_was_there_and_nothing_else() {
     std::fs::write(folder.path("old"), "before").unwrap();
     let before = folder.names();
     for (signal, output) in [("KILL", "new"), ("INT", "new"), ("TERM", "new"), ("KILL", "old --force")] {
+        if signal == "INT" && ignores_interrupts() {
+            println!("skipped: interrupts are ignored here, as by what a script starts in the background");
+            continue;
+        }
         let arguments = format!("encrypt e2dm.client images.idx --key keys/secret.key -o {output} -j 1");
         let mut interrupted = false;
         // On a busy machine the command may be done before this thread gets its turn.
