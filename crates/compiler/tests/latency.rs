@@ -3,6 +3,8 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use nightloom_compiler::interval::Interval;
+use nightloom_compiler::matrix::SparseMatrix;
+use nightloom_compiler::network::{Network, Stage, ValueId};
 use nightloom_compiler::pipeline;
 use nightloom_compiler::plans::latency::packing::Requests;
 use nightloom_compiler::plans::latency::{Options, PlanError, Weights, plan};
@@ -147,5 +149,30 @@ fn what_cannot_be_planned_is_named() {
         ["takes 5 levels, one for each of /convolution/Conv, /square1/Mul", "primes of 214 bits, 36 a level", "2 now"]
     {
         assert!(told.contains(wanted), "{told}");
+    }
+}
+
+/// A dense layer, a square, and a dense layer with so many outputs.
+fn dense(outputs: usize) -> Network {
+    let affine = |source: usize, columns: usize, rows: usize| {
+        let mut matrix = SparseMatrix::new(columns);
+        for row in 0..rows {
+            matrix
+                .push_row((0..columns).map(|column| (column, ((3 * row + 5 * column) % 7) as f64 / 8.0 - 0.4)))
+                .unwrap();
+        }
+        Stage::Affine { name: format!("dense {rows}"), sources: vec![ValueId(source)], matrix, bias: vec![0.1; rows] }
+    };
+    let square = Stage::Square { name: "square".into(), source: ValueId(1) };
+    Network::new(vec![16], vec![outputs], vec![affine(0, 16, 8), square, affine(2, 8, outputs)], ValueId(3), vec![])
+        .unwrap()
+}
+
+#[test]
+fn a_compressed_response_has_a_slot_without_an_output() {
+    for outputs in [1, 2, 16] {
+        let plan = plan(&dense(outputs), &options(16, 1)).unwrap();
+        let compression = plan.program.compression().expect("a small network's response is compressed");
+        assert!(plan.outputs.iter().all(|(result, _)| *result == 0) && outputs < compression.slots, "{outputs}");
     }
 }
