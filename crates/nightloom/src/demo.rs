@@ -5,6 +5,7 @@ use std::io::Read;
 use crate::bench::Machine;
 use crate::job::{self, JobError, Outcome, Phase};
 use crate::model::{CompileError, CompileOptions, Compiled, compile};
+use crate::output::largest;
 use crate::report::{Accuracy, Parameter, Parameters, Party, Report, Run, Sample, Size, Stage, Tone};
 use crate::samples::{SampleValues, Samples, SamplesError, Scaling};
 use crate::{RandomError, system_rng};
@@ -223,11 +224,6 @@ fn run_compiled(
         }
     }
     Ok(demonstration)
-}
-
-pub(crate) fn largest(values: &[f64]) -> usize {
-    let by_value = |a: &usize, b: &usize| values[*a].total_cmp(&values[*b]).then(b.cmp(a));
-    (0..values.len()).max_by(by_value).unwrap_or(0)
 }
 
 impl Demonstration {

@@ -166,9 +166,8 @@ fn memory_bytes(program: &Program) -> u64 {
     let turned = program.ops().iter().enumerate().map(|(op, step)| match step {
         Op::SlotMatrix { matrix, .. } => {
             let counts = SlotMatrixCounts::new(matrix, 0);
-            let groups = counts.rows + matrix.giant_rotations().iter().sum::<usize>();
             let limbs = program.types()[step.sources().first().map_or(op, |source| source.0)].level.limbs();
-            2 * ((counts.babies + counts.columns + groups) * (limbs + special)) as u64 * limb
+            2 * ((counts.babies + counts.columns + counts.rows + counts.giants) * (limbs + special)) as u64 * limb
         }
         _ => 0,
     });

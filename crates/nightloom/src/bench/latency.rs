@@ -13,9 +13,10 @@ use serde::Serialize;
 
 use super::{BenchError, Conditions, Options};
 use crate::client::{Client, ClientError, EncryptionKey};
-use crate::demo::{CLASSES, DemoError, Model, SAMPLES, largest, test_images, test_labels};
+use crate::demo::{CLASSES, DemoError, Model, SAMPLES, test_images, test_labels};
 use crate::job::{JobError, peak_memory_bytes};
 use crate::model::{CompileOptions, compile};
+use crate::output::largest;
 use crate::samples::Scaling;
 use crate::server::{Server, ServerError};
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 pub use file::{NewFile, PendingFile};
 pub use folder::NewFolder;
-pub use results::{Format, Results};
+pub use results::{Format, Results, largest};
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]

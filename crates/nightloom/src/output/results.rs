@@ -1,4 +1,3 @@
-use std::cmp::Ordering;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -138,14 +137,9 @@ impl<'a> Results<'a> {
     }
 }
 
-fn largest(values: &[f64]) -> usize {
-    let mut best = 0;
-    for (place, value) in values.iter().enumerate() {
-        if value.partial_cmp(&values[best]) == Some(Ordering::Greater) {
-            best = place;
-        }
-    }
-    best
+/// The place of the largest number, the first of several: the class that outputs stand for.
+pub fn largest(values: &[f64]) -> usize {
+    (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
 }
 
 /// Quotes a cell where RFC 4180 wants it.

@@ -24,6 +24,7 @@ use super::setup::{Activation, DEFAULT_BATCH, DENSE_OPTIMIZER, NetworkName, open
 use super::transport::{SharedAuthority, TransportError, local};
 use crate::bench::Machine;
 use crate::demo::{test_images, test_labels};
+use crate::output::largest;
 use crate::report::{Comparison, Epoch, Opened, Parameter, Point, Run, TrainingReport};
 use crate::samples::{SampleValues, SamplesError};
 use crate::{RandomError, system_rng};
@@ -286,7 +287,7 @@ fn confusion(network: &Network, test: &Dataset) -> Vec<Vec<u64>> {
     let mut confusion = vec![vec![0; 10]; 10];
     for (output, target) in outputs.rows().into_iter().zip(test.targets().rows(&indices).rows()) {
         let (output, target) = (output.to_vec(), target.to_vec());
-        confusion[super::model::largest(&target)][super::model::largest(&output)] += 1;
+        confusion[largest(&target)][largest(&output)] += 1;
     }
     confusion
 }

@@ -228,11 +228,6 @@ impl Model {
     }
 }
 
-/// The place of the largest number, the first of several.
-pub fn largest(values: &[f64]) -> usize {
-    (1..values.len()).fold(0, |best, index| if values[index] > values[best] { index } else { best })
-}
-
 #[cfg(test)]
 mod tests {
     use nightloom_fe::Scheme;
@@ -349,6 +344,6 @@ mod tests {
         let wanted = form.form(model.agreement().data()).unwrap();
         let wanted = wanted.train(&(0..12).map(|count| count - 1).collect::<Vec<i64>>(), 1.0).unwrap();
         assert_eq!(found, [wanted.scores(&[0, 0]), wanted.scores(&[1, 2])]);
-        assert_eq!((largest(&[1.0, 3.0, 3.0]), largest(&[])), (1, 0));
+        assert_eq!((crate::output::largest(&[1.0, 3.0, 3.0]), crate::output::largest(&[])), (1, 0));
     }
 }

@@ -2,9 +2,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use nightloom::output::largest;
 use nightloom::output::{Format, Results};
 use nightloom::train::data::{read_raw, read_samples};
-use nightloom::train::model::largest;
 use nightloom_fe::learn::Targets;
 
 use super::super::Output;
