@@ -89,6 +89,9 @@ pub struct Receipt {
     pub batches: usize,
     /// Bytes of the upload.
     pub bytes: u64,
+    /// Other datasets that the authority knows under this token. Budgets are of a dataset, so what is opened of samples that are
+    /// in several adds up.
+    pub other_datasets: u32,
     /// Labels that were replaced by others.
     pub replaced_labels: usize,
 }
@@ -173,8 +176,10 @@ impl<L: Link> Client<L> {
         let number = u32::try_from(samples).map_err(|_| ClientError::TooMany { found: samples })?;
         let targets = TargetValues::of(&agreement, &data)?;
         let name = self.session.token().name.clone();
-        self.expect(&Request::Register { dataset, samples: number }, "a registration", |reply| {
-            matches!(reply, Reply::Registered).then_some(())
+        let register = Request::Register { dataset, samples: number };
+        let other_datasets = self.expect(&register, "a registration", |reply| match reply {
+            Reply::Registered { others } => Some(others),
+            _ => None,
         })?;
 
         let batches = samples.div_ceil(size);
@@ -196,7 +201,7 @@ impl<L: Link> Client<L> {
             progress(batch + 1, batches);
         }
         let (sink, bytes) = writer.finish().map_err(ClientError::Write)?;
-        Ok((sink, Receipt { dataset, samples, left_out, batches, bytes, replaced_labels }))
+        Ok((sink, Receipt { dataset, samples, left_out, batches, bytes, replaced_labels, other_datasets }))
     }
 
     fn encrypt_batch(

@@ -125,7 +125,7 @@ const AGGREGATE: Statement = Statement {
         "every single client's update or counts: each is under a pad of its own and enters one sum, once",
         "a sum over fewer than three is not opened: it waits for a round with more",
         "two clients who collude with the server in a sum of three know the third",
-        "a server that hands clients of one round different networks can single one out: compare them",
+        "a server that hands clients of one round different networks gets no key for what they return",
     ],
     authority: &["who contributes to which sum; not the ciphertexts", "with the server together: all"],
     clients: &["the network of every round"],

@@ -21,7 +21,7 @@ use nightloom_fe::learn::network::Loss;
 use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::privacy::{Accountant, PrivacySpec};
 use nightloom_fe::learn::{LayerSpec, Network, NetworkSpec, Seed, Shape};
-use nightloom_fe::protocol::{AskError, EnrolmentToken, Refusal, Request, Role};
+use nightloom_fe::protocol::{AskError, EnrolmentToken, Refusal, Request, Role, RoundId};
 use nightloom_fe::{agreement::Terms, authority::KeeperError};
 use parties::{Parties, digits_form, rng};
 
@@ -69,13 +69,13 @@ fn rounds_complete_though_clients_drop_out_and_no_single_update_is_opened() {
     let mut late = None;
     for round in 0..5u32 {
         // Everybody trains; one of four, another each time, is gone before its contribution arrives.
-        let gone = round as usize % 4;
+        let (gone, id) = (round as usize % 4, RoundId::of(round, &network));
         let (mut contributions, mut clear) = (Vec::new(), Round::new(encoding, network.architecture().parameters()));
         for (client, token) in tokens.iter().enumerate() {
             let seed = Seed::new([round as u8 * 4 + client as u8; 32]);
             let local = train_round(&agreement, &network, &shares[client], seed).unwrap();
             assert_eq!(local.weight, updates.weight(shares[client].len()));
-            let sealed = Contribution::seal(token, round, &local.integers, &mut rng(round as u8 * 4 + client as u8));
+            let sealed = Contribution::seal(token, id, &local.integers, &mut rng(round as u8 * 4 + client as u8));
             let sealed = sealed.unwrap();
             if client == gone {
                 late = Some(sealed);
@@ -86,20 +86,20 @@ fn rounds_complete_though_clients_drop_out_and_no_single_update_is_opened() {
             sealed.write(&mut bytes).unwrap();
             contributions.push(Contribution::read(&*bytes).unwrap());
         }
-        let sums = open_sum(&mut session, &contributions).unwrap();
+        let sums = open_sum(&mut session, id, &contributions).unwrap();
         // The same sum again, as if the answer had been lost.
-        assert_eq!(open_sum(&mut session, &contributions).unwrap(), sums);
+        assert_eq!(open_sum(&mut session, id, &contributions).unwrap(), sums);
         assert_eq!(encoding.decode(&sums).unwrap(), clear.mean().unwrap());
         network = next_network(&agreement, &network, &sums).unwrap();
 
         // The one who was late cannot be added afterwards: the difference of two sums would be its update.
         let late = late.clone().unwrap();
         let with_late = [&contributions[..], std::slice::from_ref(&late)].concat();
-        let used = refusal(open_sum(&mut session, &with_late).unwrap_err());
+        let used = refusal(open_sum(&mut session, id, &with_late).unwrap_err());
         assert!(matches!(used, Refusal::Used { round: found, .. } if found == round));
         // Nor be opened alone, with one other, or as three copies of itself.
         for few in [vec![late.clone()], vec![late.clone(), late.clone(), late.clone()]] {
-            assert!(matches!(open_sum(&mut session, &few), Err(AggregateError::TooFew { found: 1, least: 3 })));
+            assert!(matches!(open_sum(&mut session, id, &few), Err(AggregateError::TooFew { found: 1, least: 3 })));
             // The authority does not rely on the library of whoever asks.
             let ids = few.iter().map(|one| one.id().clone()).collect();
             let refused = session.ask(&Request::SumKeys { contributions: ids }).unwrap_err();
@@ -130,22 +130,76 @@ fn a_round_of_three_waits_for_the_one_who_dropped_out() {
     wanted.add(1.0, 1.0, 1);
     let wanted_epsilon = wanted.epsilon(1e-5).epsilon;
     assert_eq!(locals[0].accountant.as_ref().unwrap().epsilon(1e-5), wanted.epsilon(1e-5));
-    let seal =
-        |client: usize, salt| Contribution::seal(&tokens[client], 7, &locals[client].integers, &mut rng(salt)).unwrap();
+    let round = RoundId::of(7, &network);
+    let seal = |client: usize, salt| {
+        Contribution::seal(&tokens[client], round, &locals[client].integers, &mut rng(salt)).unwrap()
+    };
     let mut session = parties.session(&server);
     let two = [seal(0, 1), seal(1, 2)];
-    assert!(matches!(open_sum(&mut session, &two), Err(AggregateError::TooFew { found: 2, least: 3 })));
+    assert!(matches!(open_sum(&mut session, round, &two), Err(AggregateError::TooFew { found: 2, least: 3 })));
     // It was killed while it sent, and comes back with another pad.
     let mut half = Vec::new();
     seal(2, 3).write(&mut half).unwrap();
     assert!(Contribution::read(&half[..half.len() / 2]).is_err());
-    let sums = open_sum(&mut session, &[&two[..], &[seal(2, 4)]].concat()).unwrap();
+    let sums = open_sum(&mut session, round, &[&two[..], &[seal(2, 4)]].concat()).unwrap();
     let wanted = (0..locals[0].integers.len()).map(|at| locals.iter().map(|local| local.integers[at]).sum());
     assert_eq!(sums, wanted.collect::<Vec<i64>>());
     assert_eq!(Audit::of_file(&parties.ledger(), 1e-5).unwrap().sum_epsilon, Some(wanted_epsilon));
     // What it sent first never opens anything again.
-    let again = refusal(open_sum(&mut session, &[seal(2, 3), seal(0, 5), seal(1, 6)]).unwrap_err());
+    let again = refusal(open_sum(&mut session, round, &[seal(2, 3), seal(0, 5), seal(1, 6)]).unwrap_err());
     assert!(matches!(again, Refusal::Used { round: 7, .. }));
+}
+
+/// A server that hands one client the network and the others one that no sample moves would read the one's update off the
+/// sum (Pasquini, Francati and Ateniese, CCS 2022). What clients return is bound to what they were handed.
+#[test]
+fn different_networks_for_clients_of_one_round_open_nothing() {
+    let (data, _) = digits();
+    let parties = Parties::found(federated(None));
+    let tokens = enrolled(&parties, 3);
+    let server = parties.enrol(Role::Server, "server");
+    let agreement = server.agreement.clone();
+    let network = first_network(&agreement, &Seed::new([1; 32])).unwrap();
+    // No unit of its first layer is ever active, so nothing moves that layer, and the sum would be the one client's.
+    let values: Vec<f64> = network.values().enumerate().map(|(at, _)| if at < 64 * 16 { 0.0 } else { -1.0 }).collect();
+    let dead = Network::from_values(network.architecture(), &values).unwrap();
+    let handed = [&network, &dead, &dead];
+    let shares = data.among(3).unwrap();
+    let contributions: Vec<_> = (0..3)
+        .map(|client| {
+            let seed = Seed::new([client as u8; 32]);
+            let local = train_round(&agreement, handed[client], &shares[client], seed).unwrap();
+            let round = RoundId::of(0, handed[client]);
+            Contribution::seal(&tokens[client], round, &local.integers, &mut rng(client as u8)).unwrap()
+        })
+        .collect();
+    let mut session = parties.session(&server);
+    for network in handed {
+        let refused = open_sum(&mut session, RoundId::of(0, network), &contributions).unwrap_err();
+        assert!(matches!(refused, AggregateError::OtherRound { .. }), "{refused}");
+    }
+    // Neither as they are, for the authority compares, nor under the name of another network: its pad is another.
+    let mut ids: Vec<_> = contributions.iter().map(|one| one.id().clone()).collect();
+    let refused = session.ask(&Request::SumKeys { contributions: ids.clone() }).unwrap_err();
+    assert!(matches!(refused, AskError::Refused(Refusal::Rounds { .. })), "{refused}");
+    ids.iter_mut().for_each(|id| id.round = RoundId::of(0, &network));
+    let bytes = |contribution: &Contribution| {
+        let mut bytes = Vec::new();
+        contribution.write(&mut bytes).unwrap();
+        bytes
+    };
+    let renamed: Vec<Contribution> = contributions
+        .iter()
+        .zip(&ids)
+        .map(|(contribution, id)| {
+            let (mut bytes, old) = (bytes(contribution), contribution.id().round.network);
+            let at = bytes.windows(32).position(|window| window == old).unwrap();
+            bytes[at..at + 32].copy_from_slice(&id.round.network);
+            Contribution::read(&*bytes).unwrap()
+        })
+        .collect();
+    let found = open_sum(&mut session, RoundId::of(0, &network), &renamed);
+    assert!(matches!(found, Err(AggregateError::Range { .. })), "{found:?}");
 }
 
 /// A contribution shows nothing: the same integers under two numbers are unrelated words, and every bit is set half the time.
@@ -156,7 +210,7 @@ fn contributions_are_under_one_time_pads() {
     let zeros = vec![0i64; 64 * 16 + 16 + 16 * 10 + 10 + 1];
     let words = |salt| {
         let mut bytes = Vec::new();
-        Contribution::seal(&token, 0, &zeros, &mut rng(salt)).unwrap().write(&mut bytes).unwrap();
+        Contribution::seal(&token, RoundId::COUNTS, &zeros, &mut rng(salt)).unwrap().write(&mut bytes).unwrap();
         bytes.split_off(bytes.len() - 8 * zeros.len())
     };
     let (first, second) = (words(1), words(2));
@@ -167,7 +221,7 @@ fn contributions_are_under_one_time_pads() {
         let count = 8.0 * bytes.len() as f64;
         assert!((bits(bytes) - count / 2.0).abs() < 3.0 * count.sqrt());
     }
-    let short = Contribution::seal(&token, 0, &zeros[1..], &mut rng(1)).unwrap_err();
+    let short = Contribution::seal(&token, RoundId::COUNTS, &zeros[1..], &mut rng(1)).unwrap_err();
     assert!(matches!(short, AggregateError::Length { .. }));
 }
 
@@ -208,15 +262,19 @@ fn models_from_encrypted_counts_are_those_in_the_clear() {
         for (client, token) in enrolled(&parties, 3).iter().enumerate() {
             let own: Vec<usize> = train.iter().copied().skip(client).step_by(3).collect();
             let counts = count_rows(&agreement, &rows(&own), &labels(&own)).unwrap();
-            contributions.push(Contribution::seal(token, 0, &counts, &mut rng(client as u8)).unwrap());
+            contributions.push(Contribution::seal(token, RoundId::COUNTS, &counts, &mut rng(client as u8)).unwrap());
             clear.resize(counts.len(), 0);
             clear.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
-        let sums = open_sum(&mut parties.session(&server), &contributions).unwrap();
-        assert_eq!(open_sum(&mut parties.session(&server), &contributions).unwrap(), sums, "noise that averages away");
+        let sums = open_sum(&mut parties.session(&server), RoundId::COUNTS, &contributions).unwrap();
+        assert_eq!(
+            open_sum(&mut parties.session(&server), RoundId::COUNTS, &contributions).unwrap(),
+            sums,
+            "noise that averages away"
+        );
         contributions.rotate_left(1);
         assert_eq!(
-            open_sum(&mut parties.session(&server), &contributions).unwrap(),
+            open_sum(&mut parties.session(&server), RoundId::COUNTS, &contributions).unwrap(),
             sums,
             "the order is none of a sum"
         );
@@ -269,19 +327,19 @@ fn what_is_not_agreed_on_is_refused() {
     let stranger = enrolled(&other, 1).remove(0);
     let counts = count_rows(agreement, &rows[..4], &[0]).unwrap();
     let server = parties.enrol(Role::Server, "server");
-    let foreign = Contribution::seal(&stranger, 0, &counts, &mut rng(1)).unwrap();
-    let found = open_sum(&mut parties.session(&server), &[foreign]).unwrap_err();
+    let foreign = Contribution::seal(&stranger, RoundId::COUNTS, &counts, &mut rng(1)).unwrap();
+    let found = open_sum(&mut parties.session(&server), RoundId::COUNTS, &[foreign]).unwrap_err();
     assert!(matches!(found, AggregateError::OtherAgreement { .. }));
     let ids = ["client-0", "nobody", "server"].map(|name| nightloom_fe::protocol::ContributionId {
         client: name.to_owned(),
-        round: 0,
+        round: RoundId::COUNTS,
         nonce: [0; 16],
     });
     let refused = parties.session(&server).ask(&Request::SumKeys { contributions: ids.to_vec() }).unwrap_err();
     assert!(matches!(refused, AskError::Refused(Refusal::UnknownClient { .. })), "{refused}");
     // Contributions to different rounds.
     let mut ids = ids.to_vec();
-    ids[1].round = 1;
+    ids[1].round.number = 1;
     let refused = parties.session(&server).ask(&Request::SumKeys { contributions: ids }).unwrap_err();
-    assert!(matches!(refused, AskError::Refused(Refusal::Rounds { found: 1, wanted: 0 })), "{refused}");
+    assert!(matches!(refused, AskError::Refused(Refusal::Rounds { .. })), "{refused}");
 }

@@ -24,7 +24,7 @@ use nightloom_fe::delegate::{MaskedProducts, multiply};
 use nightloom_fe::learn::counts::Bins;
 use nightloom_fe::learn::first_layer::{Oracle, Query};
 use nightloom_fe::learn::{ClearOracle, Dataset, Inputs, LayerSpec, NetworkSpec, Shape, Targets};
-use nightloom_fe::protocol::{EnrolmentToken, Link, Request, Role, Session, reply_again, request_again};
+use nightloom_fe::protocol::{EnrolmentToken, Link, Request, Role, RoundId, Session, reply_again, request_again};
 use nightloom_fe::server::EncryptedOracle;
 use nightloom_fe::upload::EncryptedDataset;
 use nightloom_wire::{DecodeError, HEADER_BYTES, Header, Kind};
@@ -214,13 +214,13 @@ fn write_golden() {
         let token = parties.enrol(Role::Client, name);
         let (rows, labels) = count_of(number);
         let counts = count_rows(&token.agreement, &rows, &labels).unwrap();
-        let sealed = Contribution::seal(&token, 4, &counts, &mut rng(number as u8)).unwrap();
+        let sealed = Contribution::seal(&token, RoundId::COUNTS, &counts, &mut rng(number as u8)).unwrap();
         let mut bytes = Vec::new();
         sealed.write(&mut bytes).unwrap();
         store("contribution", name, &bytes);
         contributions.push(sealed);
     }
-    open_sum(&mut Session::new(tap.clone(), server), &contributions).unwrap();
+    open_sum(&mut Session::new(tap.clone(), server), RoundId::COUNTS, &contributions).unwrap();
     both(&tap, 1, "sum-keys", "sum-keys");
     store("ledger", "aggregate", &std::fs::read(parties.ledger()).unwrap());
 }
@@ -323,7 +323,7 @@ fn golden_files_still_mean_what_they_meant() {
 
     let contributions =
         ["first", "second", "third"].map(|file| Contribution::read(&*golden("contribution", file)).unwrap());
-    let sums = open_sum(&mut session("aggregate", "server"), &contributions).unwrap();
+    let sums = open_sum(&mut session("aggregate", "server"), RoundId::COUNTS, &contributions).unwrap();
     let agreement = token("aggregate").agreement;
     let counts = [0, 1, 2].map(|client| {
         let (rows, labels) = count_of(client);

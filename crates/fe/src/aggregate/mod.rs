@@ -24,7 +24,7 @@ use crate::learn::counts::{Coordinates, CountsError, MAX_COORDINATES};
 use crate::learn::federated::{FederatedError, MIN_CONTRIBUTORS};
 use crate::learn::network::MAX_PARAMETERS;
 use crate::learn::trainer::TrainError;
-use crate::protocol::{AskError, ContributionId, EnrolmentToken, Link, PartyKey, Reply, Request, Session};
+use crate::protocol::{AskError, ContributionId, EnrolmentToken, Link, PartyKey, Reply, Request, RoundId, Session};
 use crate::wire::VERSION;
 
 pub use model::{LocalRound, count_rows, counted_model, first_network, next_network, train_round};
@@ -66,6 +66,16 @@ pub enum AggregateError<E = std::convert::Infallible> {
         found: usize,
         /// Integers of the model.
         wanted: usize,
+    },
+    /// A contribution to another round, or to one that began with another network.
+    #[error("the contribution of '{client}' is to round {found}, wanted {wanted}")]
+    OtherRound {
+        /// Whose it is.
+        client: String,
+        /// Its round.
+        found: RoundId,
+        /// That of the others.
+        wanted: RoundId,
     },
     /// Fewer clients than may be summed. Their contributions can wait for more.
     #[error("contributions of {found} clients; at least {least} are summed: keep them for a round with more")]
@@ -122,7 +132,9 @@ fn sum_bound(agreement: &Agreement, contributions: usize) -> Result<i64, Agreeme
 
 /// Adds the pad of a contribution.
 pub(crate) fn add_pad(key: &PartyKey, id: &ContributionId, words: &mut [u64]) {
-    let mut generator = key.generator(&[b"nightloom contribution", &id.round.to_le_bytes(), &id.nonce]);
+    let round = &id.round;
+    let mut generator =
+        key.generator(&[b"nightloom contribution", &round.number.to_le_bytes(), &round.network, &id.nonce]);
     words.iter_mut().for_each(|word| *word = word.wrapping_add(generator.next_u64()));
 }
 
@@ -132,7 +144,8 @@ pub(crate) fn digest(contributions: &[ContributionId]) -> [u8; 32] {
     for id in contributions {
         hash.update((id.client.len() as u64).to_le_bytes());
         hash.update(id.client.as_bytes());
-        hash.update(id.round.to_le_bytes());
+        hash.update(id.round.number.to_le_bytes());
+        hash.update(id.round.network);
         hash.update(id.nonce);
     }
     hash.finalize().into()
@@ -145,7 +158,7 @@ impl Contribution {
     /// [`AggregateError`] if the agreement's model has another number of them.
     pub fn seal(
         token: &EnrolmentToken,
-        round: u32,
+        round: RoundId,
         integers: &[i64],
         rng: &mut impl CryptoRng,
     ) -> Result<Self, AggregateError> {
@@ -172,7 +185,7 @@ impl Contribution {
     /// # Errors
     /// Those of the sink.
     pub fn write(&self, sink: impl Write) -> std::io::Result<()> {
-        let length = 32 + 4 + self.id.client.len() as u64 + 4 + 16 + 4 + 8 * self.words.len() as u64;
+        let length = 32 + 4 + self.id.client.len() as u64 + 36 + 16 + 4 + 8 * self.words.len() as u64;
         let mut writer = Writer::new(sink);
         Header { kind: Kind::Contribution, version: VERSION, length }.write(&mut writer)?;
         writer.bytes(&self.agreement.0)?;
@@ -206,12 +219,13 @@ fn read_words(reader: &mut Reader<impl Read>) -> Result<Vec<u64>, DecodeError> {
     Ok(words)
 }
 
-/// The sum of contributions of at least three clients.
+/// The sum of contributions of at least three clients to a round.
 ///
 /// # Errors
 /// [`AggregateError`] if there are too few, one is of something else, or the authority refuses.
 pub fn open_sum<L: Link>(
     session: &mut Session<L>,
+    round: RoundId,
     contributions: &[Contribution],
 ) -> Result<Vec<i64>, AggregateError<L::Error>> {
     let agreement = session.token().agreement.clone();
@@ -221,6 +235,10 @@ pub fn open_sum<L: Link>(
         if contribution.agreement != agreement.id() {
             let (found, wanted) = (contribution.agreement, agreement.id());
             return Err(AggregateError::OtherAgreement { client: client(), found, wanted });
+        }
+        if contribution.id.round != round {
+            let (found, wanted) = (contribution.id.round, round);
+            return Err(AggregateError::OtherRound { client: client(), found, wanted });
         }
         if contribution.words.len() != wanted {
             return Err(AggregateError::Length { client: client(), found: contribution.words.len(), wanted });

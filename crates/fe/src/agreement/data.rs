@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::AgreementError;
 use crate::learn::counts::Bins;
 use crate::learn::data::Standardization;
-use crate::learn::network::{MAX_VALUES, Network, NetworkSpec};
+use crate::learn::network::{Loss, MAX_VALUES, Network, NetworkSpec};
 use crate::learn::{Inputs, Shape, Targets};
 
 /// Most classes.
@@ -99,6 +99,14 @@ impl TargetForm {
         }
     }
 
+    /// What is minimised for them: cross-entropy of classes, the squared error of numbers.
+    pub fn loss(&self) -> Loss {
+        match self {
+            Self::Classes(_) => Loss::SoftmaxCrossEntropy,
+            Self::Numbers { .. } => Loss::MeanSquaredError,
+        }
+    }
+
     /// Bound of the magnitude of a target in steps of `2^-bits`.
     pub(crate) fn bound(&self, bits: u32) -> i64 {
         let one = f64::from(1u32 << bits);
@@ -157,7 +165,10 @@ impl DataForm {
                 standardization.check().map_err(AgreementError::Data)?;
                 columns(standardization.columns())
             }
-            Encoding::Features(layer) => layer.network().map(|_| ()),
+            Encoding::Features(layer) => {
+                let (found, wanted) = (layer.network()?.architecture().input(), self.input);
+                if found == wanted { Ok(()) } else { Err(AgreementError::NetworkInput { found, wanted }) }
+            }
             Encoding::Bins(bins) => {
                 bins.check().map_err(AgreementError::Counts)?;
                 columns(bins.counts().len())

@@ -237,7 +237,7 @@ impl Agreement {
         if width.min(batch) <= SPARSE {
             return Some(0);
         }
-        let ranks = Direction::ALL.map(|direction| largest_rank(direction, width, batch));
+        let ranks = Direction::ALL.map(|direction| largest_rank(direction, sealed.unknowns, batch));
         ranks.into_iter().min().map(|rank| rank / units.max(1))
     }
 

@@ -99,6 +99,9 @@ pub(crate) struct Sealed {
     ciphers: Vec<(Part, Box<dyn Cipher>)>,
     /// Of the targets, if they are sealed too.
     pub febo: Option<Febo>,
+    /// Values of a sample that equations can determine: what is encrypted of it, or the sample itself where public layers make more
+    /// of it than it has.
+    pub unknowns: usize,
 }
 
 impl Opening {
@@ -139,7 +142,8 @@ impl Opening {
             }
             Labels::Open | Labels::Randomized { .. } => None,
         };
-        Ok(Sealed { layout, limits: [weight, delta], ciphers, febo })
+        let unknowns = layout.vectors().width().min(data.input.len());
+        Ok(Sealed { layout, limits: [weight, delta], ciphers, febo, unknowns })
     }
 
     fn check(&self, mode: Mode, data: &DataForm) -> Result<(), AgreementError> {

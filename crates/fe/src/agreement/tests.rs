@@ -130,6 +130,13 @@ fn a_public_layer_makes_features_that_a_dense_layer_takes() {
     agreement.check_dataset(&Dataset::new(inputs, targets).unwrap()).unwrap();
     let again = Agreement::from_json(agreement.json()).unwrap();
     assert_eq!(again.id(), agreement.id());
+    // 40 features of 20 pixels: no more is unknown than that.
+    assert_eq!(agreement.sealed().unwrap().unknowns, 20);
+    let Encoding::Features(layer) = &agreement.data().encoding else { panic!() };
+    let turned = DataForm { input: Shape { channels: 1, height: 5, width: 4 }, ..agreement.data().clone() };
+    assert_ne!(turned.input, layer.network.input);
+    let refused = AgreementSpec { data: turned, ..agreement.spec().clone() }.validate().err().unwrap();
+    assert!(matches!(refused, AgreementError::NetworkInput { .. }), "{refused}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::agreement::{ContributionForm, DatasetId, Direction, Place, Sealed};
 use crate::learn::Seed;
 use crate::learn::federated::MIN_CONTRIBUTORS;
 use crate::mode::Mode;
-use crate::protocol::{ContributionId, Envelope, Refusal, Reply, Request, Role};
+use crate::protocol::{ContributionId, Envelope, Refusal, Reply, Request, Role, RoundId};
 use crate::wire;
 use crate::{FeboRequest, Functionals};
 
@@ -88,7 +88,8 @@ impl Authority {
     fn register(&self, role: Role, client: String, dataset: DatasetId, samples: u32) -> Admitted {
         self.check_role(role, Role::Client)?;
         self.sealed()?;
-        let ready = Outcome::Ready(Reply::Registered);
+        let of_client = self.ledger.datasets().filter(|(name, found, _)| *name == client && *found != dataset);
+        let ready = Outcome::Ready(Reply::Registered { others: of_client.count() as u32 });
         match self.ledger.samples(&client, dataset) {
             Some(wanted) if wanted != samples => {
                 Err(Refusal::OtherSamples { dataset: dataset.to_string(), found: samples, wanted }.into())
@@ -162,7 +163,7 @@ impl Authority {
         functionals: usize,
         samples: usize,
     ) -> Result<(), Box<Refusal>> {
-        let limit = largest_rank(direction, self.sealed()?.layout.vectors().width(), samples);
+        let limit = largest_rank(direction, self.sealed()?.unknowns, samples);
         let asked = self.ledger.span(client, dataset, batch, direction).map_or(0, |span| span.functionals);
         let rank = asked.saturating_add(functionals);
         if rank <= limit {
@@ -190,12 +191,12 @@ impl Authority {
         functionals: &Functionals,
         samples: usize,
     ) -> Result<Vec<i32>, Box<Refusal>> {
-        let (dimension, width) = (functionals.dimension(), self.sealed()?.layout.vectors().width());
+        let dimension = functionals.dimension();
         let mut rows = vec![0; functionals.len() * dimension];
         for (row, out) in functionals.rows().zip(rows.chunks_exact_mut(dimension)) {
             row.for_each(|(at, weight)| out[at] = weight);
         }
-        let limit = largest_rank(direction, width, samples);
+        let limit = largest_rank(direction, self.sealed()?.unknowns, samples);
         let nothing = Span::default();
         let span = self.ledger.span(client, dataset, batch, direction).unwrap_or(&nothing);
         // The same for the same batch after a restart, and not known to who asks.
@@ -252,12 +253,14 @@ impl Authority {
             return Ok((None, Outcome::SumKeys { contributions, deviation }));
         }
         // What clients contribute to different rounds are changes of different networks.
-        let wanted = contributions.first().map_or(0, |first| first.round);
-        if let Some(ContributionId { round: found, .. }) = contributions.iter().find(|id| id.round != wanted) {
-            return Err(Refusal::Rounds { found: *found, wanted }.into());
+        if let Some(first) = contributions.first()
+            && let Some(other) = contributions.iter().find(|id| id.round != first.round)
+        {
+            let (found, wanted) = (other.round.to_string(), first.round.to_string());
+            return Err(Refusal::Rounds { found, wanted }.into());
         }
         let mut seen = BTreeSet::new();
-        for ContributionId { client, round, .. } in &contributions {
+        for ContributionId { client, round: RoundId { number: round, .. }, .. } in &contributions {
             if self.ledger.role(client) != Some(Role::Client) {
                 return Err(Refusal::UnknownClient { client: client.clone() }.into());
             }

@@ -184,8 +184,8 @@ fn of_dataset(
     delta: f64,
 ) -> DatasetAudit {
     let agreement = ledger.agreement();
-    let (width, size) = match agreement.sealed() {
-        Ok(sealed) => (sealed.layout.vectors().width(), sealed.layout.batch()),
+    let (unknowns, size) = match agreement.sealed() {
+        Ok(sealed) => (sealed.unknowns, sealed.layout.batch()),
         Err(_) => (0, 1),
     };
     let batches = samples.div_ceil(size as u32);
@@ -201,7 +201,7 @@ fn of_dataset(
         let of_batch = (samples as usize - batch as usize * size).min(size);
         let mut accountant = Some(Accountant::new());
         let [forward, gradient] = spans.map(|(direction, span)| {
-            let limit = largest_rank(direction, width, of_batch);
+            let limit = largest_rank(direction, unknowns, of_batch);
             let Some(span) = span else { return DirectionAudit { limit, ..DirectionAudit::default() } };
             uncounted |= span.echelon.is_none();
             for noise in &span.noises {
@@ -221,8 +221,8 @@ fn of_dataset(
         });
         // A sample is in one batch, so batches do not add up.
         epsilon = epsilon.zip(accountant).map(|(most, this)| most.max(this.epsilon(delta).epsilon));
-        let part = |audit: &DirectionAudit| audit.rank as f64 / audit.dimension.max(1) as f64;
-        let determined = 1.0 - (1.0 - part(&forward)) * (1.0 - part(&gradient));
+        let part = |audit: &DirectionAudit, of: usize| audit.rank as f64 / audit.dimension.min(of).max(1) as f64;
+        let determined = 1.0 - (1.0 - part(&forward, unknowns)) * (1.0 - part(&gradient, usize::MAX));
         if worst.as_ref().is_none_or(|(most, _)| determined > *most) {
             worst = Some((determined, BatchAudit { batch, forward, gradient }));
         }

@@ -12,11 +12,11 @@ pub const SPARSE: usize = 16;
 /// Reduced forms in which it looks.
 pub const FORMS: usize = 12;
 
-/// The largest rank of the functionals issued for a batch: a tenth of a sample's values for products, a quarter of the
+/// The largest rank of the functionals issued for a batch: a tenth of a sample's unknown values for products, a quarter of the
 /// batch's samples for gradients.
-pub fn largest_rank(direction: Direction, width: usize, samples: usize) -> usize {
+pub fn largest_rank(direction: Direction, unknowns: usize, samples: usize) -> usize {
     match direction {
-        Direction::Forward => width / 10,
+        Direction::Forward => unknowns / 10,
         Direction::Gradient => samples / 4,
     }
 }

@@ -93,7 +93,7 @@ impl Ledger {
             }
             Entry::Summed { contributions, noise } => {
                 for contribution in contributions {
-                    if !self.summed.insert((contribution.client.clone(), contribution.round)) {
+                    if !self.summed.insert((contribution.client.clone(), contribution.round.number)) {
                         return Err(format!(
                             "{} is twice in sums of round {}",
                             contribution.client, contribution.round

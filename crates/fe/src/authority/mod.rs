@@ -129,7 +129,7 @@ impl Authority {
         let agreement = self.agreement().clone();
         let token = EnrolmentToken { role, name: name.to_owned(), key: self.key(role, name), agreement, certificate };
         let entry = Entry::Enrolled { role, name: name.to_owned() };
-        Ok((token, self.decision(None, Some(entry), Outcome::Ready(Reply::Registered))))
+        Ok((token, self.decision(None, Some(entry), Outcome::Ready(Reply::Registered { others: 0 }))))
     }
 
     /// The token of a party that is enrolled, to be written anew.

@@ -1,12 +1,15 @@
+use std::fmt;
 use std::io::{Read, Write};
 
 use ndarray::Array2;
 use nightloom_wire::{DecodeError, Reader, Writer, packed_bytes};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::token::read_name;
 use super::{Head, Refusal};
 use crate::agreement::{DatasetId, Direction};
+use crate::learn::Network;
 
 /// Longest message in bytes.
 pub const MAX_MESSAGE_BYTES: u64 = 1 << 30;
@@ -86,9 +89,49 @@ pub struct ContributionId {
     /// The client.
     pub client: String,
     /// The round.
-    pub round: u32,
+    pub round: RoundId,
     /// Random, so that no pad is used twice.
     pub nonce: [u8; 16],
+}
+
+/// A round, and the network that clients were handed for it. A sum is over contributions to one round, so a server that hands
+/// different networks to clients (Pasquini, Francati and Ateniese, CCS 2022) gets no key for what they return.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoundId {
+    /// Its number.
+    pub number: u32,
+    /// SHA-256 of the network's parameters; zeros where rows are counted, which begins with none.
+    pub network: [u8; 32],
+}
+
+impl RoundId {
+    /// The one round of models from counts.
+    pub const COUNTS: Self = Self { number: 0, network: [0; 32] };
+
+    /// A round that begins with this network. Its layers are those of the agreement.
+    pub fn of(number: u32, network: &Network) -> Self {
+        let mut hash = Sha256::new_with_prefix(b"nightloom network");
+        network.values().for_each(|value| hash.update(value.to_le_bytes()));
+        Self { number, network: hash.finalize().into() }
+    }
+}
+
+impl fmt::Display for RoundId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number)?;
+        if self.network == [0; 32] {
+            return Ok(());
+        }
+        f.write_str(" (network ")?;
+        self.network[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+impl fmt::Debug for RoundId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoundId({self})")
+    }
 }
 
 /// What a batch is encrypted with. Secret unless the scheme has public keys.
@@ -109,7 +152,10 @@ pub enum Reply {
         session: [u8; 16],
     },
     /// The dataset is known.
-    Registered,
+    Registered {
+        /// Other datasets of the client, each with a budget of its own.
+        others: u32,
+    },
     /// Keys of each batch asked for.
     EncryptionKeys(Vec<BatchKeys>),
     /// Function keys of the scheme.
@@ -204,7 +250,7 @@ impl Reply {
             }
             Self::FunctionKeys(keys) | Self::OperandKeys(keys) => 8 + keys.len(),
             Self::SumKeys(words) => 8 + 8 * words.len(),
-            Self::Opened { .. } | Self::Registered | Self::Refused(_) => 0,
+            Self::Opened { .. } | Self::Registered { .. } | Self::Refused(_) => 0,
         }
     }
 
@@ -214,7 +260,10 @@ impl Reply {
                 writer.u8(1)?;
                 writer.bytes(session)
             }
-            Self::Registered => writer.u8(2),
+            Self::Registered { others } => {
+                writer.u8(2)?;
+                writer.u32(*others)
+            }
             Self::EncryptionKeys(batches) => {
                 writer.u8(3)?;
                 writer.u32(batches.len() as u32)?;
@@ -248,7 +297,7 @@ impl Reply {
     pub(crate) fn read(reader: &mut Reader<impl Read>) -> Result<Self, DecodeError> {
         Ok(match reader.u8()? {
             1 => Self::Opened { session: reader.bytes()? },
-            2 => Self::Registered,
+            2 => Self::Registered { others: reader.u32()? },
             3 => {
                 let count = reader.count("batches", 5, MAX_BATCHES)?;
                 let mut batches = Vec::new();
@@ -284,12 +333,15 @@ impl Reply {
 impl ContributionId {
     pub(crate) fn write(&self, writer: &mut Writer<impl Write>) -> IoResult {
         writer.byte_string(self.client.as_bytes())?;
-        writer.u32(self.round)?;
+        writer.u32(self.round.number)?;
+        writer.bytes(&self.round.network)?;
         writer.bytes(&self.nonce)
     }
 
     pub(crate) fn read(reader: &mut Reader<impl Read>) -> Result<Self, DecodeError> {
-        Ok(Self { client: read_name(reader)?, round: reader.u32()?, nonce: reader.bytes()? })
+        let client = read_name(reader)?;
+        let round = RoundId { number: reader.u32()?, network: reader.bytes()? };
+        Ok(Self { client, round, nonce: reader.bytes()? })
     }
 }
 

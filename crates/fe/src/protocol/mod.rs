@@ -15,7 +15,7 @@ pub use envelope::{Answer, Envelope, EnvelopeError};
 #[doc(hidden)]
 pub use envelope::{reply_again, request_again};
 pub use link::{AskError, Link, Session, Traffic};
-pub use message::{BatchKeys, ContributionId, MAX_MESSAGE_BYTES, Reply, Request};
+pub use message::{BatchKeys, ContributionId, MAX_MESSAGE_BYTES, Reply, Request, RoundId};
 pub(crate) use message::{MAX_BATCHES, read_direction, read_place, read_values, write_place, write_values};
 pub use refusal::{Refusal, Rule};
 pub use token::{EnrolmentToken, Role};

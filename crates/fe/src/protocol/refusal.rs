@@ -173,13 +173,13 @@ pub enum Refusal {
         /// The round.
         round: u32,
     },
-    /// A sum over contributions to different rounds.
-    #[error("a sum over contributions to rounds {wanted} and {found}, wanted one round")]
+    /// A sum over contributions to different rounds, or to one that began with different networks.
+    #[error("a sum over contributions to rounds {wanted} and {found}, wanted one round that began with one network")]
     Rounds {
         /// Another round.
-        found: u32,
+        found: String,
         /// The round of the first contribution.
-        wanted: u32,
+        wanted: String,
     },
     /// A client that is not enrolled.
     #[error("'{client}' is not enrolled as a client")]

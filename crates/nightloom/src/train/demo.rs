@@ -295,17 +295,18 @@ fn confusion(network: &Network, test: &Dataset) -> Vec<Vec<u64>> {
 impl Demonstration {
     /// The report of this run, for [`render_training`](crate::report::render_training).
     pub fn report(&self, command: &str) -> TrainingReport {
-        let point = |point: &CurvePoint| Point {
-            epochs: point.epochs,
-            running_accuracy: point.running_accuracy,
-            test_accuracy: point.test_accuracy,
+        let point = |point: &CurvePoint| {
+            let (epochs, test_accuracy) = (point.epochs, point.test_accuracy);
+            Some(Point { epochs, running_accuracy: point.running_accuracy?, test_accuracy })
         };
-        let epoch = |epoch: &EpochFigures| Epoch {
-            running_accuracy: epoch.running_accuracy,
-            test_accuracy: epoch.test_accuracy,
-            crypto_s: epoch.crypto_s,
-            clear_s: epoch.clear_s,
-            key_bytes: epoch.key_bytes,
+        let epoch = |epoch: &EpochFigures| {
+            Some(Epoch {
+                running_accuracy: epoch.running_accuracy?,
+                test_accuracy: epoch.test_accuracy,
+                crypto_s: epoch.crypto_s,
+                clear_s: epoch.clear_s,
+                key_bytes: epoch.key_bytes,
+            })
         };
         let statement = self.agreement.terms.mode().statement();
         let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
@@ -324,8 +325,8 @@ impl Demonstration {
             dataset: "MNIST digits".to_owned(),
             images: self.receipt.samples as u64,
             test_images: self.test_images as u64,
-            curve: self.figures.curve.iter().map(point).collect(),
-            epochs: self.figures.epochs.iter().map(epoch).collect(),
+            curve: self.figures.curve.iter().filter_map(point).collect(),
+            epochs: self.figures.epochs.iter().filter_map(epoch).collect(),
             comparison: Comparison {
                 parameters: self.parameters as u64,
                 differing: self.differing as u64,

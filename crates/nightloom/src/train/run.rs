@@ -4,7 +4,9 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nightloom_fe::agreement::TargetForm;
 use nightloom_fe::learn::first_layer::FixedPointError;
+use nightloom_fe::learn::network::Evaluation;
 use nightloom_fe::learn::trainer::{CheckpointError, Metrics, TrainError, save};
 use nightloom_fe::learn::{Dataset, FixedPoint, Trainer};
 use nightloom_fe::protocol::{AskError, Link, Refusal};
@@ -30,12 +32,15 @@ pub struct RunOptions<'a> {
 pub struct EpochFigures {
     /// The epoch, from 1.
     pub epoch: u32,
-    /// The part of the samples that was classified rightly, each before the update that it caused.
-    pub running_accuracy: f64,
-    /// Mean loss, likewise.
+    /// The part of the samples that was classified rightly, each before the update that it caused; absent where targets are
+    /// numbers.
+    pub running_accuracy: Option<f64>,
+    /// Mean loss, likewise: cross-entropy of classes, half the squared error of numbers.
     pub running_loss: f64,
     /// The part of the test samples that is classified rightly after the epoch.
     pub test_accuracy: Option<f64>,
+    /// Mean loss on the test samples after the epoch.
+    pub test_loss: Option<f64>,
     /// Seconds of opening: keys from the authority, and products under them.
     pub crypto_s: f64,
     /// Seconds of everything else that training does.
@@ -53,8 +58,10 @@ pub struct EpochFigures {
 pub struct CurvePoint {
     /// Epochs so far, a fraction.
     pub epochs: f64,
-    /// Accuracy on the samples since the last point, each before its update.
-    pub running_accuracy: f64,
+    /// Accuracy on the samples since the last point, each before its update; absent where targets are numbers.
+    pub running_accuracy: Option<f64>,
+    /// Mean loss, likewise.
+    pub running_loss: f64,
     /// Accuracy on the test samples.
     pub test_accuracy: Option<f64>,
 }
@@ -115,15 +122,17 @@ pub fn train<L: Link, R: Read + Seek>(
         let (epoch, step, ended) = (now.epoch, now.step, now.step == 0);
         progress((f64::from(epoch) + f64::from(step) / f64::from(steps)) / f64::from(now.epochs.max(1)));
         if ended || step.is_multiple_of(every) {
-            let test_accuracy =
-                options.test.filter(|_| ended || options.test_often).map(|test| accuracy(trainer, test));
+            let tested = options.test.filter(|_| ended || options.test_often);
+            let tested = tested.map(|test| trainer.network().evaluate(test, trainer.spec().loss));
+            let since = meter.since_last_point(trainer);
             figures.curve.push(CurvePoint {
                 epochs: f64::from(epoch) + f64::from(step) / f64::from(steps),
-                running_accuracy: meter.since_last_point(trainer),
-                test_accuracy,
+                running_accuracy: meter.classes.then(|| since.accuracy()),
+                running_loss: since.mean_loss(),
+                test_accuracy: tested.filter(|_| meter.classes).map(|tested| tested.accuracy()),
             });
             if ended {
-                figures.epochs.push(meter.epoch(trainer, first, test_accuracy));
+                figures.epochs.push(meter.epoch(trainer, first, tested));
             }
         }
         let due = options.checkpoint.as_ref().is_some_and(|(_, pause)| ended || saved.elapsed() >= *pause);
@@ -160,6 +169,8 @@ fn is_over_budget<E: std::error::Error + Send + Sync + 'static>(
 
 /// What has been counted since the last epoch and the last point.
 struct Meter {
+    /// Whether samples are of classes, so that some are right.
+    classes: bool,
     training: Duration,
     crypto: Duration,
     key_bytes: u64,
@@ -169,8 +180,10 @@ struct Meter {
 
 impl Meter {
     fn new<L: Link, R: Read + Seek>(trainer: &Trainer, first: &FixedPoint<EncryptedOracle<L, R>>) -> Self {
-        let costs = first.oracle().costs();
+        let oracle = first.oracle();
+        let (costs, agreement) = (oracle.costs(), &oracle.session().token().agreement);
         Self {
+            classes: matches!(agreement.data().targets, TargetForm::Classes(_)),
             training: Duration::ZERO,
             crypto: costs.time,
             key_bytes: costs.key_bytes,
@@ -179,26 +192,31 @@ impl Meter {
         }
     }
 
-    fn since_last_point(&mut self, trainer: &Trainer) -> f64 {
+    fn since_last_point(&mut self, trainer: &Trainer) -> Metrics {
         let (before, now) = (self.seen, trainer.progress().total());
         self.seen = now;
-        (now.correct - before.correct) as f64 / (now.samples - before.samples).max(1) as f64
+        Metrics {
+            samples: now.samples - before.samples,
+            correct: now.correct - before.correct,
+            loss: now.loss - before.loss,
+        }
     }
 
     fn epoch<L: Link, R: Read + Seek>(
         &mut self,
         trainer: &Trainer,
         first: &FixedPoint<EncryptedOracle<L, R>>,
-        test_accuracy: Option<f64>,
+        tested: Option<Evaluation>,
     ) -> EpochFigures {
         let (now, costs) = (trainer.progress(), first.oracle().costs());
         let metrics = now.history.last().copied().unwrap_or_default();
         let crypto = costs.time - self.crypto;
         let figures = EpochFigures {
             epoch: now.epoch,
-            running_accuracy: metrics.accuracy(),
+            running_accuracy: self.classes.then(|| metrics.accuracy()),
             running_loss: metrics.mean_loss(),
-            test_accuracy,
+            test_accuracy: tested.filter(|_| self.classes).map(|tested| tested.accuracy()),
+            test_loss: tested.map(|tested| tested.loss),
             crypto_s: crypto.as_secs_f64(),
             clear_s: self.training.saturating_sub(crypto).as_secs_f64(),
             bytes_up: first.oracle().upload_bytes(),

@@ -1,5 +1,6 @@
 //! Training on encrypted samples, as authority, clients and server run it.
 
+mod features;
 mod mistakes;
 mod parties;
 mod sums;

@@ -115,6 +115,18 @@ impl Network {
         Ok(network)
     }
 
+    /// The first layers, with their parameters.
+    ///
+    /// # Errors
+    /// [`SpecError::NoLayers`] for none.
+    pub fn first_layers(&self, count: usize) -> Result<Self, SpecError> {
+        let NetworkSpec { input, layers } = self.architecture.spec();
+        let layers = layers[..count.min(layers.len())].to_vec();
+        let architecture = NetworkSpec { input: *input, layers }.validate()?;
+        let values: Vec<f64> = self.values().take(architecture.parameters()).copied().collect();
+        Self::from_values(&architecture, &values)
+    }
+
     /// The layers and their shapes.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture

@@ -13,7 +13,6 @@ use nightloom_fe::agreement::{
 };
 use nightloom_fe::learn::counts::Bins;
 use nightloom_fe::learn::data::Standardization;
-use nightloom_fe::learn::network::Loss;
 use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::privacy::PrivacySpec;
 use nightloom_fe::learn::trainer::Batches;
@@ -22,19 +21,22 @@ use nightloom_fe::mode::Mode;
 
 use super::super::error::{At, CliError};
 use super::error::{AtFile, TrainFailure};
+use super::public_layers::PublicLayersName;
 use super::scheme;
 
 /// Values beyond so many deviations are cut.
 const LIMIT: f64 = 4.0;
 /// Bits of a standardised value.
 const VALUE_BITS: u32 = 8;
+/// Features of public layers beyond this are cut.
+const FEATURE_LIMIT: f64 = 4.0;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is agreed on")]
 pub struct AgreementArguments {
     /// All of it, as JSON; nothing else of this can then be given
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "task", "mode", "input", "table", "target", "classes", "batch", "scheme", "labels", "windows", "bits", "opening_noise",
+        "task", "mode", "input", "public_layers", "feature_limit", "table", "target", "classes", "target_bound", "batch", "scheme", "labels", "windows", "bits", "opening_noise",
         "model", "max_clients", "network", "activation", "rate", "local_epochs", "dp", "without_privacy", "bins", "forest",
     ])]
     agreement: Option<PathBuf>,
@@ -44,6 +46,13 @@ pub struct AgreementArguments {
     /// Images of this shape, a byte a value: 28x28 or 3x32x32
     #[arg(long, value_name = "SHAPE", value_parser = shape, conflicts_with = "table")]
     input: Option<Shape>,
+    /// Layers with weights that everybody knows, which clients apply before they encrypt: the first N of a trained network,
+    /// FILE:N, or a convolution of random filters with ReLU and max pooling, random:FILTERS:SIDE:STRIDE:PADDING:SEED
+    #[arg(long, value_name = "LAYERS", requires = "input")]
+    public_layers: Option<PublicLayersName>,
+    /// Values of these layers' last beyond this are cut [default: 4]
+    #[arg(long, value_name = "LIMIT", requires = "public_layers")]
+    feature_limit: Option<f64>,
     /// Rows like those of this public table, by which columns are scaled or binned. It must not be a client's own
     #[arg(long, value_name = "FILE", requires = "target")]
     table: Option<PathBuf>,
@@ -53,6 +62,9 @@ pub struct AgreementArguments {
     /// Number of classes, or their names between commas; of a table those that occur
     #[arg(long, value_name = "CLASSES", value_parser = classes)]
     classes: Option<Classes>,
+    /// The target is a number of at most this magnitude, and no class
+    #[arg(long, value_name = "BOUND", requires = "table", conflicts_with = "classes")]
+    target_bound: Option<f64>,
     /// Samples that are encrypted and trained on together [default: 256; 32 in mode aggregate]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -275,6 +287,7 @@ impl AgreementArguments {
             ("--activation", self.activation.is_some(), network, of_the_training),
             ("--rate", self.rate.is_some(), network, of_the_training),
             ("--local-epochs", self.local_epochs.is_some(), network, of_a_network),
+            ("--target-bound", self.target_bound.is_some(), !counts, "counts are of classes"),
             ("--bins", self.bins.is_some(), counts, from_counts),
             ("--forest", self.forest.is_some(), counts && self.model() == Summed::Forest, "it is for --model forest"),
         ] {
@@ -294,12 +307,19 @@ impl AgreementArguments {
                 return Err(missing("--classes", "give their number or their names").into());
             };
             let targets = TargetForm::Classes(names.clone());
-            return Ok(DataForm { input, encoding: Encoding::Pixels, norm_bound: None, targets });
+            let encoding = match &self.public_layers {
+                None => Encoding::Pixels,
+                Some(name) => Encoding::Features(name.layers(input, self.feature_limit.unwrap_or(FEATURE_LIMIT))?),
+            };
+            return Ok(DataForm { input, encoding, norm_bound: None, targets });
         };
         let target = self.target.as_deref().unwrap_or_default();
         let LabelledRows { rows, columns, classes, .. } =
             read_labelled_rows(path, target).map_err(TrainFailure::Data)?;
-        let names = self.classes.as_ref().map_or(classes, |Classes(names)| names.clone());
+        let targets = match self.target_bound {
+            Some(bound) => TargetForm::Numbers { width: 1, bound },
+            None => TargetForm::Classes(self.classes.as_ref().map_or(classes, |Classes(names)| names.clone())),
+        };
         let encoding = if counts {
             let bins = Bins::quantiles(&rows, columns, self.bins.unwrap_or(8)).map_err(AgreementError::Counts);
             Encoding::Bins(bins.at_file(path)?)
@@ -308,7 +328,7 @@ impl AgreementArguments {
             Encoding::Columns(fit.at_file(path)?)
         };
         let input = Shape::vector(columns);
-        Ok(DataForm { input, encoding, norm_bound: None, targets: TargetForm::Classes(names) })
+        Ok(DataForm { input, encoding, norm_bound: None, targets })
     }
 
     fn opening(&self, mode: ModeName) -> Opening {
@@ -354,8 +374,8 @@ impl AgreementArguments {
                     Some(_) => return Err(wrong("two numbers for a network, CLIP,NOISE").into()),
                 };
                 let training = TrainerSpec {
-                    network: name.spec(data.input, self.activation.unwrap_or(ActivationName::Relu).into()),
-                    loss: Loss::SoftmaxCrossEntropy,
+                    network: name.spec(data.trained_input(), self.activation.unwrap_or(ActivationName::Relu).into()),
+                    loss: data.targets.loss(),
                     optimizer: OptimizerSpec { learning_rate: self.rate.unwrap_or(0.1), decay: 1.0, momentum: 0.0 },
                     batches: Batches::Fixed { size: self.batch.unwrap_or(32) },
                     epochs: self.local_epochs.unwrap_or(1),

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,6 +9,7 @@ use super::super::error::CliError;
 use super::super::figures::{counted, significant};
 use super::authority::LEDGER;
 use super::error::TrainFailure;
+use super::statement;
 
 #[derive(Debug, Args)]
 pub struct Audit {
@@ -33,7 +35,9 @@ impl Audit {
         let path = if self.ledger.is_dir() { self.ledger.join(LEDGER) } else { self.ledger };
         let audit = Findings::of_file(&path, self.delta).map_err(TrainFailure::Keeper)?;
         if self.json {
-            return show(serde_json::to_string_pretty(&audit)?);
+            let mut json = serde_json::to_value(&audit)?;
+            json["statement"] = statement(audit.mode);
+            return show(serde_json::to_string_pretty(&json)?);
         }
         show(format_args!(
             "task {}, mode {}, {}",
@@ -51,6 +55,14 @@ impl Audit {
         }
         for dataset in &audit.datasets {
             self::dataset(dataset)?;
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(again) = audit.datasets.iter().find(|dataset| !seen.insert(&dataset.client)) {
+            show(format_args!(
+                "note: '{}' has several datasets; ranks and losses above are of each by itself, and of samples in several they \
+                 add up",
+                again.client
+            ))?;
         }
         if let Some(fewest) = audit.fewest_in_a_sum {
             let sums = counted(audit.sums as u64, "sum", "sums");

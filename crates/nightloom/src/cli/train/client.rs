@@ -5,22 +5,22 @@ use nightloom::output::{Format, NewFile, OutputError, Results};
 use nightloom::system_rng;
 use nightloom::train::data::{read_dataset, read_raw, read_unlabelled};
 use nightloom_fe::aggregate::{Contribution, count_rows, train_round};
-use nightloom_fe::agreement::{AgreementError, ContributionForm};
+use nightloom_fe::agreement::{AgreementError, ContributionForm, TargetForm};
 use nightloom_fe::client::Client as Encryptor;
 use nightloom_fe::delegate::MaskedProducts;
 use nightloom_fe::learn::{Seed, Targets};
 use nightloom_fe::mode::Mode;
-use nightloom_fe::protocol::Role;
+use nightloom_fe::protocol::{Role, RoundId};
 use nightloom_wire::Kind;
 
-use super::super::console::{say, show};
+use super::super::console::{say, show, warn};
 use super::super::destination::{Destination, Finished, open as open_output};
 use super::super::error::{At, CliError};
 use super::super::figures::{bytes, counted};
 use super::super::input::open;
 use super::super::progress::Bar;
 use super::error::{AtFile, TrainFailure};
-use super::{Authority, Consent, TargetArguments, read_model, read_token, statement};
+use super::{Authority, Consent, TargetArguments, figures, read_model, read_token, statement};
 
 #[derive(Debug, Subcommand)]
 pub enum Client {
@@ -97,6 +97,7 @@ impl Encrypt {
                 "batches": receipt.batches,
                 "bytes_up": receipt.bytes,
                 "replaced_labels": receipt.replaced_labels,
+                "other_datasets": receipt.other_datasets,
             });
             return show(serde_json::to_string_pretty(&json)?);
         }
@@ -116,6 +117,14 @@ impl Encrypt {
         if receipt.replaced_labels > 0 {
             let labels = counted(receipt.replaced_labels as u64, "label was", "labels were");
             say(format_args!("note: {labels} replaced by others, so that no label is certain"))?;
+        }
+        if receipt.other_datasets > 0 {
+            let others = counted(receipt.other_datasets.into(), "other dataset", "other datasets");
+            warn(format_args!(
+                "warning: '{}' has {others} with this authority, each with a budget of its own: what is opened of samples \
+                 that are in several adds up",
+                token.name
+            ));
         }
         Ok(())
     }
@@ -158,12 +167,15 @@ impl Contribute {
                 let data = read_dataset(&self.samples, source.as_ref(), &agreement).map_err(TrainFailure::Data)?;
                 let network = model.as_network().at_file(path)?;
                 let local = train_round(&agreement, network, &data, Seed::random(&mut rng)).at_file(&self.samples)?;
+                let classes = matches!(agreement.data().targets, TargetForm::Classes(_));
+                let training = local.training;
                 let words = format!(
-                    "{} trained on, running accuracy {:.2} %",
+                    "{} trained on, running {} {}",
                     counted(data.len() as u64, "sample", "samples"),
-                    100.0 * local.training.accuracy()
+                    if classes { "accuracy" } else { "error" },
+                    figures::score(classes.then(|| training.accuracy()), training.mean_loss()),
                 );
-                (model.round().unwrap_or(0), local.integers, words)
+                (RoundId::of(model.round().unwrap_or(0), network), local.integers, words)
             }
             ContributionForm::Counts(_) if self.model.is_some() => {
                 let reason = "counts are of no network";
@@ -178,7 +190,7 @@ impl Contribute {
                 let labels: Vec<usize> = labels.into_iter().map(|label| label as usize).collect();
                 let values: Vec<f64> = (0..rows.len()).flat_map(|row| rows.row(row)).collect();
                 let counts = count_rows(&agreement, &values, &labels).at_file(&self.samples)?;
-                (0, counts, format!("{} counted", counted(rows.len() as u64, "row", "rows")))
+                (RoundId::COUNTS, counts, format!("{} counted", counted(rows.len() as u64, "row", "rows")))
             }
         };
         let contribution = Contribution::seal(&token, round, &integers, &mut rng).at_file(&self.samples)?;

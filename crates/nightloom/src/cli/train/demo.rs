@@ -5,6 +5,7 @@ use clap::Args;
 use nightloom::output::{NewFile, OutputError};
 use nightloom::report;
 use nightloom::train::demo::{self, ALL_IMAGES, DEFAULT_IMAGES, Demonstration, LEAST_TEST, Options};
+use nightloom::train::run::{CurvePoint, EpochFigures};
 use nightloom_fe::Scheme;
 use serde::Serialize;
 
@@ -41,8 +42,8 @@ struct Json<'a> {
     mode: nightloom_fe::mode::Mode,
     statement: serde_json::Value,
     scheme: String,
-    epochs: &'a [nightloom::train::run::EpochFigures],
-    curve: &'a [nightloom::train::run::CurvePoint],
+    epochs: &'a [EpochFigures],
+    curve: &'a [CurvePoint],
     parameters: usize,
     differing_parameters: usize,
     float_test_accuracy: f64,
@@ -107,8 +108,9 @@ fn json(demo: &Demonstration) -> Result<String, CliError> {
 
 fn print(demo: &Demonstration) -> Result<(), CliError> {
     say("\nLearning curve")?;
-    let points = demo.figures.curve.iter().map(|point| (point.epochs, point.running_accuracy, point.test_accuracy));
-    for line in figures::curve(points, 16) {
+    let point = |point: &CurvePoint| Some((point.epochs, point.running_accuracy?, point.test_accuracy));
+    let points: Vec<_> = demo.figures.curve.iter().filter_map(point).collect();
+    for line in figures::curve(&points, 16) {
         say(line)?;
     }
     say("")?;

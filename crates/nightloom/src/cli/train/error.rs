@@ -61,10 +61,10 @@ pub enum TrainFailure {
     OtherRun { path: PathBuf, what: &'static str },
     #[error("{path}: {source}")]
     Model { path: PathBuf, source: ModelError },
+    #[error("{path}: a network of {wanted} layers, of which the first {found} cannot be taken")]
+    Layers { path: PathBuf, found: usize, wanted: usize },
     #[error("{path}: made under agreement {found}, wanted {wanted}")]
     OtherAgreement { path: PathBuf, found: String, wanted: String },
-    #[error("{path}: for round {found}, wanted {wanted}")]
-    Round { path: PathBuf, found: u32, wanted: u32 },
     #[error(transparent)]
     Aggregate(#[from] AggregateError<TransportError>),
     #[error("{path}: {source}")]

@@ -4,18 +4,18 @@ use nightloom::train::run::EpochFigures;
 
 use super::super::console::say;
 use super::super::error::CliError;
-use super::super::figures::{bytes, seconds};
+use super::super::figures::{bytes, seconds, significant};
 
 /// Columns of a bar of 100 %.
 const WIDTH: usize = 50;
 
 /// A learning curve of at most `lines` points: epochs, accuracy before each update as a bar, accuracy on test samples.
-pub fn curve(points: impl ExactSizeIterator<Item = (f64, f64, Option<f64>)>, lines: usize) -> Vec<String> {
+pub fn curve(points: &[(f64, f64, Option<f64>)], lines: usize) -> Vec<String> {
     let every = points.len().div_ceil(lines).max(1);
     let count = points.len();
     let mut out = vec![format!("  {:>6}  {:>8}  {:>8}", "epochs", "running", "test")];
     let mut since: Vec<f64> = Vec::new();
-    for (index, (epochs, running, test)) in points.enumerate() {
+    for (index, &(epochs, running, test)) in points.iter().enumerate() {
         since.push(running);
         if (index + 1).is_multiple_of(every) || index + 1 == count {
             let mean = since.iter().sum::<f64>() / since.len() as f64;
@@ -28,18 +28,26 @@ pub fn curve(points: impl ExactSizeIterator<Item = (f64, f64, Option<f64>)>, lin
     out
 }
 
-/// A table of epochs.
+/// How well samples are met: the part that is classified rightly; of numbers, the root of the mean squared error.
+pub fn score(accuracy: Option<f64>, loss: f64) -> String {
+    match accuracy {
+        Some(accuracy) => format!("{:.2} %", 100.0 * accuracy),
+        None => significant((2.0 * loss).sqrt()),
+    }
+}
+
+/// A table of epochs: accuracies, or errors of numbers.
 pub fn epochs(epochs: &[EpochFigures]) -> Result<(), CliError> {
     say(format_args!(
         "{:<6} {:>9} {:>9} {:>12} {:>12} {:>10} {:>10}",
         "Epoch", "running", "test", "keys, open", "all else", "keys", "requests"
     ))?;
     for epoch in epochs {
-        let test = epoch.test_accuracy.map_or_else(|| "-".to_owned(), |test| format!("{:.2} %", 100.0 * test));
+        let test = epoch.test_loss.map_or_else(|| "-".to_owned(), |loss| score(epoch.test_accuracy, loss));
         say(format_args!(
-            "{:<6} {:>7.2} % {test:>9} {:>12} {:>12} {:>10} {:>10}",
+            "{:<6} {:>9} {test:>9} {:>12} {:>12} {:>10} {:>10}",
             epoch.epoch,
-            100.0 * epoch.running_accuracy,
+            score(epoch.running_accuracy, epoch.running_loss),
             seconds(epoch.crypto_s),
             seconds(epoch.clear_s),
             bytes(epoch.key_bytes as f64),

@@ -9,6 +9,7 @@ mod error;
 mod figures;
 mod inspect;
 mod predict;
+mod public_layers;
 mod server;
 
 use std::fmt::Display;
@@ -21,6 +22,7 @@ use nightloom::train::data::TargetSource;
 use nightloom::train::model::Model;
 use nightloom::train::transport::{Address, Connection, backing_off};
 use nightloom_fe::Scheme;
+use nightloom_fe::learn::Seed;
 use nightloom_fe::mode::{Mode, Statement};
 use nightloom_fe::protocol::{EnrolmentToken, Role, Session};
 use nightloom_wire::Kind;
@@ -159,6 +161,13 @@ fn scheme(text: &str) -> Result<Scheme, String> {
     of_products().find(|scheme| scheme.to_string() == text).ok_or_else(|| {
         format!("wanted one of {}", of_products().map(|scheme| scheme.to_string()).collect::<Vec<_>>().join(", "))
     })
+}
+
+/// A seed from a number.
+fn seed(number: u64) -> Seed {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    Seed::new(bytes)
 }
 
 /// Says a figure with its name.

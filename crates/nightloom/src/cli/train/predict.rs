@@ -11,7 +11,7 @@ use super::super::Output;
 use super::super::console::{say, warn};
 use super::super::destination::{Destination, Finished};
 use super::super::error::CliError;
-use super::super::figures::{bytes, counted};
+use super::super::figures::{bytes, counted, significant};
 use super::error::{AtFile, TrainFailure};
 use super::{TargetArguments, read_model};
 
@@ -63,12 +63,19 @@ impl Predict {
                 counted(columns as u64, "output", "outputs")
             ))?;
         }
-        if let Some(Targets::Classes { labels, .. }) = targets {
-            let right = rows.iter().zip(&labels).filter(|(row, label)| largest(row) == **label as usize).count();
-            let share = 100.0 * right as f64 / labels.len().max(1) as f64;
-            done.say(format_args!("{right} of {} right, {share:.2} %", labels.len()))?;
+        match targets {
+            Some(Targets::Classes { labels, .. }) => {
+                let right = rows.iter().zip(&labels).filter(|(row, label)| largest(row) == **label as usize).count();
+                let share = 100.0 * right as f64 / labels.len().max(1) as f64;
+                done.say(format_args!("{right} of {} right, {share:.2} %", labels.len()))
+            }
+            Some(Targets::Numbers { values, .. }) => {
+                let squares = rows.iter().flatten().zip(&values).map(|(found, wanted)| (found - wanted).powi(2));
+                let error = (squares.sum::<f64>() / rows.len().max(1) as f64).sqrt();
+                done.say(format_args!("root of the mean squared error: {}", significant(error)))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -15,13 +15,12 @@ use nightloom::train::setup::NetworkName;
 use nightloom_fe::aggregate::{Contribution, first_network, next_network, open_sum};
 use nightloom_fe::agreement::{Agreement, AgreementId, ContributionForm, Labels, TargetForm};
 use nightloom_fe::delegate::multiply;
-use nightloom_fe::learn::network::Loss;
 use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::privacy::PrivacySpec;
 use nightloom_fe::learn::trainer::{Batches, load};
 use nightloom_fe::learn::{Dataset, FixedPoint, Seed, Trainer, TrainerSpec};
 use nightloom_fe::mode::Mode;
-use nightloom_fe::protocol::{EnrolmentToken, Role};
+use nightloom_fe::protocol::{EnrolmentToken, Role, RoundId};
 use nightloom_fe::server::EncryptedOracle;
 use nightloom_fe::upload::EncryptedDataset;
 use nightloom_wire::Kind;
@@ -35,7 +34,7 @@ use super::super::input::open;
 use super::super::progress::Bar;
 use super::agreement::{ActivationName, Numbers, numbers};
 use super::error::{AtFile, TrainFailure};
-use super::{Authority, Consent, figures, labelled, read_model, read_token, statement};
+use super::{Authority, Consent, figures, labelled, read_model, read_token, seed, statement};
 
 #[derive(Debug, Subcommand)]
 pub enum Server {
@@ -250,10 +249,6 @@ impl Run {
         let wanted = "give the sizes of the layers, such as 784-32-10, or lenet5";
         let name = self.network.as_ref().ok_or(TrainFailure::Missing { option: "--network", wanted })?;
         let opening = agreement.opening().map_err(TrainFailure::Agreement)?;
-        let loss = match agreement.data().targets {
-            TargetForm::Classes(_) => Loss::SoftmaxCrossEntropy,
-            TargetForm::Numbers { .. } => Loss::MeanSquaredError,
-        };
         let privacy = match self.dp.as_ref().map(|Numbers(numbers)| numbers.as_slice()) {
             None => None,
             Some([clip, noise]) => Some(PrivacySpec { clip: *clip, noise_multiplier: *noise }),
@@ -265,7 +260,7 @@ impl Run {
         Ok(TrainerSpec {
             network: name
                 .spec(agreement.data().trained_input(), self.activation.unwrap_or(ActivationName::Sigmoid).into()),
-            loss,
+            loss: agreement.data().targets.loss(),
             optimizer: OptimizerSpec {
                 learning_rate: self.rate.unwrap_or(optimizer.learning_rate),
                 decay: self.decay.unwrap_or(optimizer.decay),
@@ -373,18 +368,11 @@ impl Run {
             }
             (None, false) => None,
         };
-        let wanted = begun.as_ref().map_or(0, |(_, round)| *round);
-        let mut contributions = Vec::new();
-        for path in &self.inputs {
-            let contribution = Contribution::read(open(path, Kind::Contribution)?).at(path)?;
-            let found = contribution.id().round;
-            if found != wanted {
-                return Err(TrainFailure::Round { path: path.clone(), found, wanted }.into());
-            }
-            contributions.push(contribution);
-        }
+        let read = |path: &PathBuf| Contribution::read(open(path, Kind::Contribution)?).at(path);
+        let contributions = self.inputs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let round = begun.as_ref().map_or(RoundId::COUNTS, |(network, round)| RoundId::of(*round, network));
         let mut session = self.authority.wanted()?.session(token)?;
-        let sums = open_sum(&mut session, &contributions).map_err(TrainFailure::Aggregate)?;
+        let sums = open_sum(&mut session, round, &contributions).map_err(TrainFailure::Aggregate)?;
         let count = counted(contributions.len() as u64, "contribution", "contributions");
         let model = match begun {
             Some((network, round)) => {
@@ -396,21 +384,28 @@ impl Run {
         let model: Result<Model, ModelError> = model;
         let model = model.at_file(&self.output)?;
         let round = model.round();
-        let accuracy = match (self.test(&agreement)?, model.as_network()) {
-            (Some(test), Ok(network)) => Some(network.evaluate(&test, Loss::SoftmaxCrossEntropy).accuracy()),
+        let targets = &agreement.data().targets;
+        let tested = match (self.test(&agreement)?, model.as_network()) {
+            (Some(test), Ok(network)) => Some(network.evaluate(&test, targets.loss())),
             _ => None,
         };
+        let classes = matches!(targets, TargetForm::Classes(_));
+        let accuracy = tested.filter(|_| classes).map(|tested| tested.accuracy());
         self.write(&model, out)?;
         if self.json {
             let json = serde_json::json!({
                 "mode": agreement.mode(), "statement": statement(agreement.mode()), "round": round,
                 "contributions": contributions.len(), "test_accuracy": accuracy,
+                "test_loss": tested.map(|tested| tested.loss),
             });
             return show(serde_json::to_string_pretty(&json)?);
         }
         let round = round.map_or_else(String::new, |round| format!(", the network of round {round}"));
         say(format_args!("\nwrote {}: the sum of {count}{round}", self.output.display()))?;
-        accuracy.map_or(Ok(()), |accuracy| labelled("test accuracy", format_args!("{:.2} %", 100.0 * accuracy)))
+        tested.map_or(Ok(()), |tested| {
+            let name = if classes { "test accuracy" } else { "test error" };
+            labelled(name, figures::score(accuracy, tested.loss))
+        })
     }
 
     fn delegate(&self, token: &Arc<EnrolmentToken>, mut out: PendingFile) -> Result<(), CliError> {
@@ -467,10 +462,4 @@ fn checkpoint_path(
     let mut name = output.as_os_str().to_owned();
     name.push(format!(".{:02x}{:02x}{:02x}{:02x}.checkpoint", digest[0], digest[1], digest[2], digest[3]));
     PathBuf::from(name)
-}
-
-fn seed(number: u64) -> Seed {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&number.to_le_bytes());
-    Seed::new(bytes)
 }
