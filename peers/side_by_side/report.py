@@ -407,7 +407,8 @@ NOTES = {
     ),
     "fe": (
         "The scheme of Abdalla et al. (PKC 2015); data within +-255. pymife is Python over gmpy2 and opens one value at a "
-        "time; its default group has a 1024-bit prime, about 80 bits of security. Nightloom works in ristretto255 and opens "
+        "time; its default group has a 1024-bit prime, about 80 bits of security, that of 3072 bits is RFC 3526's, about 128. "
+        "Nightloom works in ristretto255 and opens "
         "six keys on sixteen vectors at a time; its table of logarithms is made once and not counted."
     ),
 }
