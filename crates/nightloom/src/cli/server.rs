@@ -5,7 +5,7 @@ use clap::Args;
 use nightloom::job::peak_memory_bytes;
 use nightloom::server::{Server, ServerError};
 use nightloom_he::EvaluationKeys;
-use nightloom_program::EncryptedModel;
+use nightloom_program::{DEFAULT_WEIGHT_BYTES, EncryptedModel};
 use nightloom_wire::Kind;
 
 use super::compile::warn_if_insecure;
@@ -27,6 +27,9 @@ pub struct Run {
     /// The model that its owner encrypted for this client, if the program has no weights of its own
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Memory in megabytes for weights that are kept encoded; those beyond are encoded every time they are used
+    #[arg(long, value_name = "MB", default_value_t = DEFAULT_WEIGHT_BYTES / 1_000_000)]
+    weight_memory: usize,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -37,7 +40,8 @@ impl Run {
     pub fn run(self) -> Result<(), CliError> {
         let mut out = self.output.open()?;
         let threads = self.threads.count();
-        let server = Server::read(open(&self.program, Kind::Program)?, threads).at(&self.program)?;
+        let weight_bytes = self.weight_memory.saturating_mul(1_000_000);
+        let server = Server::read_with(open(&self.program, Kind::Program)?, threads, weight_bytes).at(&self.program)?;
         warn_if_insecure(!server.params().is_secure());
         let params = server.params().id();
         let keys = match &self.keys {

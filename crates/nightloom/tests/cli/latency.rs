@@ -42,6 +42,9 @@ fn one_image_is_answered_and_the_planner_says_how() {
     let portable = folder.command("run e2dm.server request --keys keys/evaluation.keys -o portable");
     assert!({ portable }.env("NIGHTLOOM_KERNEL", "portable").status().unwrap().success());
     assert!(std::fs::read(folder.path("portable")).unwrap() == std::fs::read(folder.path("response")).unwrap());
+    // Weights that are not kept are encoded when they are used.
+    folder.run("run e2dm.server request --keys keys/evaluation.keys --weight-memory 0 -o small");
+    assert!(std::fs::read(folder.path("small")).unwrap() == std::fs::read(folder.path("response")).unwrap());
     // Keys of the throughput plan lack the rotations, and are of other parameters.
     folder.run("compile e2dm.onnx --name full");
     folder.run("keygen full.client -o full-keys");
