@@ -104,8 +104,8 @@ const GUARDED: Statement = Statement {
     ],
     hidden: &[
         "the samples, as far as so few equations leave them open: rare or sparse features may be guessed",
-        "keys open one batch of one client; requests beyond the budget are refused, and those from which",
-        "combinations of few values follow, as far as the authority's search finds them: no proof",
+        "more than the budget: keys open one batch of one client, and requests beyond it are refused",
+        "combinations of few values, as far as the authority's search finds them: no proof",
     ],
     authority: &[
         "what is asked: weights and deltas of the first layer; not the ciphertexts",
@@ -137,8 +137,7 @@ const CRYPTONN: Statement = Statement {
     server: &[
         "every image, exactly, from one pass through a convolution",
         "every sample of a dense layer, from as many products as it has values, or fewer by linear programming",
-        "the master key, from as many independent keys as a vector has values (25 for LeNet-5: five steps),",
-        "and with it every ciphertext of every client",
+        "the master key, and so everything, from as many independent keys as a vector has values (LeNet-5: 25)",
         "every label: the error P - Y is opened and P is known",
     ],
     hidden: &["nothing for long"],

@@ -11,9 +11,12 @@ use common::digits;
 use curve25519_dalek::Scalar;
 use microlp::{ComparisonOp, OptimizationDirection, Problem};
 use ndarray::{Array2, ArrayView2};
-use nightloom_fe::agreement::{AgreementError, Labels, Opening, Terms};
+use nightloom_fe::agreement::{
+    AgreementError, AgreementSpec, DataForm, Encoding, Labels, Opening, PublicLayer, RawSamples, Terms,
+};
+use nightloom_fe::authority::Audit;
 use nightloom_fe::learn::first_layer::{Oracle, Query};
-use nightloom_fe::learn::{Dataset, FixedPointSpec};
+use nightloom_fe::learn::{Dataset, FixedPointSpec, LayerSpec, Network, NetworkSpec, Seed, Shape};
 use nightloom_fe::protocol::{AskError, EnrolmentToken, Refusal, Reply, Request, Role, Rule};
 use nightloom_fe::server::OracleError;
 use nightloom_fe::wire;
@@ -341,6 +344,61 @@ fn single_pixels_open_in_the_reproduction_mode_and_are_refused_on_the_defaults()
     // In two steps likewise.
     oracle.forward(query(&samples, pair.slice(ndarray::s![..1, ..]))).unwrap();
     refused(oracle.forward(query(&samples, pair.slice(ndarray::s![1.., ..]))).unwrap_err());
+}
+
+/// Public layers are no way around the budget: what they make of a sample may be more values than it has, or come from fewer, or
+/// be linear in them, so that a product could be a single pixel.
+#[test]
+fn public_layers_do_not_widen_the_budget() {
+    let features = |layers: Vec<LayerSpec>| {
+        let input = Shape { channels: 1, height: 8, width: 8 };
+        let network = NetworkSpec { input, layers }.validate().unwrap();
+        let network = Network::random(&network, &Seed::new([3; 32]));
+        let layer = PublicLayer::new(&network, 4.0, 8)?;
+        let agreed = spec(Terms::Guarded(Opening { fixed_point: fixed_point(), ..opening(Scheme::Pad, 64) }));
+        let data = DataForm { input, encoding: Encoding::Features(layer), ..agreed.data.clone() };
+        AgreementSpec { data, ..agreed }.validate()
+    };
+    let convolution = |filters| LayerSpec::Convolution { filters, side: 3, stride: 1, padding: 1 };
+    let dense = |units| LayerSpec::Dense { units };
+    for linear in [vec![convolution(2)], vec![dense(32), LayerSpec::AveragePool { side: 1, stride: 1 }]] {
+        assert_eq!(features(linear).err(), Some(AgreementError::LinearLayers));
+    }
+    for (layers, width, [products, gradients]) in [
+        // 64 pixels: 6 products, as without layers. A row of a gradient is an equation for each of 1024 features of a sample.
+        (vec![convolution(16), LayerSpec::Relu], 1024, [6, 1]),
+        (vec![convolution(2), LayerSpec::Relu], 128, [6, 8]),
+        (vec![convolution(1), LayerSpec::Relu], 64, [6, 16]),
+        // Whatever comes of 20 numbers is determined by them.
+        (vec![dense(20), LayerSpec::Relu, dense(200)], 200, [2, 1]),
+    ] {
+        let agreement = features(layers).unwrap();
+        assert_eq!(agreement.data().trained_input().len(), width);
+        let parties = Parties::found(agreement.spec().clone());
+        let client = parties.enrol(Role::Client, "client");
+        let form = agreement.data();
+        let digits = digits().0.split_at(64).unwrap().0;
+        let pixels: Vec<u8> = (0..64).flat_map(|at| digits.inputs().sample(at).to_vec()).map(|x| x as u8).collect();
+        let inputs = form.inputs(RawSamples::Pixels(&pixels)).unwrap();
+        let data = Dataset::new(inputs, digits.targets().clone()).unwrap();
+        let (upload, _) = parties.encrypt(&client, &data);
+        let server = parties.enrol(Role::Server, "server");
+        let mut oracle = parties.oracle(&server, &[upload]);
+        let samples: Vec<usize> = (0..64).collect();
+        let refused = |error| match error {
+            OracleError::Ask(AskError::Refused(Refusal::Budget { limit, .. })) => limit,
+            error => panic!("{error}"),
+        };
+        let deltas = |rows: usize| weights(64, rows, 1);
+        assert!(oracle.forward(query(&samples, weights(products, width, 0).view())).is_ok());
+        let one_more = weights(products + 1, width, 0);
+        assert_eq!(refused(oracle.forward(query(&samples, one_more.view())).unwrap_err()), products);
+        assert!(oracle.gradient(query(&samples, deltas(gradients).view())).is_ok());
+        assert_eq!(refused(oracle.gradient(query(&samples, deltas(gradients + 1).view())).unwrap_err()), gradients);
+        let audit = Audit::of_file(&parties.ledger(), 1e-5).unwrap();
+        let determined = audit.datasets[0].determined.unwrap();
+        assert!(determined <= 1.0 - 0.9 * 0.75, "{determined}");
+    }
 }
 
 /// Deltas `e_m + u` for the first samples of a batch, `u` on all others: no functional has few coordinates and neither has a

@@ -1,10 +1,9 @@
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::AgreementError;
 use crate::learn::counts::Bins;
-use crate::learn::data::Standardization;
-use crate::learn::network::{Loss, MAX_VALUES, Network, NetworkSpec};
+use crate::learn::data::{LIMITS, Standardization};
+use crate::learn::network::{LayerSpec, Loss, MAX_VALUES, Network, NetworkSpec};
 use crate::learn::{Inputs, Shape, Targets};
 
 /// Most classes.
@@ -187,6 +186,16 @@ impl DataForm {
         }
     }
 
+    /// Values of a sample, or of the narrowest of the public layers if one has fewer.
+    pub(crate) fn narrowest(&self) -> usize {
+        let layers = match &self.encoding {
+            Encoding::Features(layer) => layer.network.validate().ok(),
+            _ => None,
+        };
+        let outputs = layers.iter().flat_map(|architecture| architecture.layers()).map(|layer| layer.output.len());
+        outputs.fold(self.input.len(), usize::min)
+    }
+
     /// The step and the range of the integers.
     pub(crate) fn step_and_range(&self) -> (f64, (i16, i16)) {
         match &self.encoding {
@@ -269,13 +278,21 @@ impl PublicLayer {
         if !(2..=16).contains(&self.bits) {
             return setting("bits of a feature", self.bits.into(), "2 to 16");
         }
-        if !(self.limit > 0.0 && self.limit.is_finite()) {
-            return setting("limit of a feature", self.limit, "a positive number");
+        if !LIMITS.contains(&self.limit) {
+            return setting("limit of a feature", self.limit, "2^-20 to 2^20");
         }
         if self.weights.len() > MAX_PUBLIC_PARAMETERS {
             return setting("parameters of the public layer", self.weights.len() as f64, "at most 2^16");
         }
         let architecture = self.network.validate()?;
+        let bends = |layer: &LayerSpec| {
+            use LayerSpec::{MaxPool, Relu, Sigmoid, Square};
+            matches!(layer, Relu | Sigmoid | Square | MaxPool { .. })
+        };
+        // Of linear layers there are products that are single values of a sample, which no search in features finds.
+        if !self.network.layers.iter().any(bends) {
+            return Err(AgreementError::LinearLayers);
+        }
         Ok(Network::from_values(&architecture, &self.weights)?)
     }
 
@@ -288,14 +305,10 @@ impl PublicLayer {
         let network = self.network()?;
         let pixels = pixels(raw, input.len())?;
         let images = Inputs::from_pixels(network.architecture().input(), &pixels)?;
-        let mut features = Vec::new();
-        let indices: Vec<usize> = (0..images.len()).collect();
-        for indices in indices.chunks(256) {
-            let outputs: Array2<f64> = network.outputs(images.real(indices).view());
-            features.extend(outputs);
-        }
         let (step, range) = self.step_and_range();
+        let indices: Vec<usize> = (0..images.len()).collect();
+        let features = indices.chunks(256).flat_map(|indices| network.outputs(images.real(indices).view()));
         let shape = Shape::vector(network.architecture().outputs());
-        Ok(Inputs::rounded(shape, &features, step, range)?)
+        Ok(Inputs::rounded(shape, features, step, range)?)
     }
 }

@@ -117,8 +117,17 @@ pub enum AgreementError {
     /// Labels under FEBO outside the reproduction mode.
     #[error("a key of FEBO opens its label, so labels under it are for mode {} only", Mode::Cryptonn)]
     SealedLabels,
+    /// Numbers under FEBO.
+    #[error("FEBO is for classes, not numbers, whose predictions have no bound: let the labels be open")]
+    SealedNumbers,
+    /// Public layers that only multiply and add.
+    #[error(
+        "public layers without a nonlinearity: products of what they make could single out values of a sample; wanted one of ReLU, \
+         sigmoid, square or max pooling among them"
+    )]
+    LinearLayers,
     /// Randomised numbers.
-    #[error("only classes can be randomised, not numbers: let the labels be open")]
+    #[error("only classes can be randomised, not numbers: agree that labels are open (--labels open)")]
     RandomizedNumbers,
     /// Noise where there can be none.
     #[error(

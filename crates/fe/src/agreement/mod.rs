@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::authority::{SPARSE, largest_rank};
+use crate::authority::SPARSE;
 use crate::learn::first_layer::DataSpec;
 use crate::learn::{Dataset, NetworkSpec};
 use crate::mode::Mode;
@@ -232,13 +232,22 @@ impl Agreement {
     /// How often a network whose first layer has `units` units may visit each whole batch before the budget is exhausted;
     /// `None` where nothing is counted.
     pub fn visits(&self, units: usize) -> Option<usize> {
+        self.whole_rank().map(|rank| rank / units.max(1))
+    }
+
+    /// Most units of a first layer that may visit each whole batch so often; `None` where nothing is counted.
+    pub fn largest_first_layer(&self, visits: usize) -> Option<usize> {
+        self.whole_rank().map(|rank| rank / visits.max(1))
+    }
+
+    /// The rank that the budget of a whole batch admits in both directions.
+    fn whole_rank(&self) -> Option<usize> {
         let (Mode::Guarded, Ok(sealed)) = (self.mode(), self.sealed()) else { return None };
         let (width, batch) = (sealed.layout.vectors().width(), sealed.layout.batch());
         if width.min(batch) <= SPARSE {
             return Some(0);
         }
-        let ranks = Direction::ALL.map(|direction| largest_rank(direction, sealed.unknowns, batch));
-        ranks.into_iter().min().map(|rank| rank / units.max(1))
+        Direction::ALL.map(|direction| sealed.largest_rank(direction, batch)).into_iter().min()
     }
 
     /// Checks a client's data.

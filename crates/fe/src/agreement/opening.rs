@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Form;
 use super::{AgreementError, DataForm, Direction, Layout, Part, QueryError, TargetForm};
+use crate::authority::largest_rank;
 use crate::cipher::{Cipher, cipher};
 use crate::learn::fixed_point::FixedPointSpec;
 use crate::learn::network::{LayerSpec, NetworkSpec};
@@ -99,8 +100,8 @@ pub(crate) struct Sealed {
     ciphers: Vec<(Part, Box<dyn Cipher>)>,
     /// Of the targets, if they are sealed too.
     pub febo: Option<Febo>,
-    /// Values of a sample that equations can determine: what is encrypted of it, or the sample itself where public layers make more
-    /// of it than it has.
+    /// Numbers that determine what is encrypted of a sample: as many as that has values, or as the narrowest of the public layers
+    /// before it, the sample included.
     pub unknowns: usize,
 }
 
@@ -142,7 +143,7 @@ impl Opening {
             }
             Labels::Open | Labels::Randomized { .. } => None,
         };
-        let unknowns = layout.vectors().width().min(data.input.len());
+        let unknowns = layout.vectors().width().min(data.narrowest());
         Ok(Sealed { layout, limits: [weight, delta], ciphers, febo, unknowns })
     }
 
@@ -186,6 +187,10 @@ impl Opening {
             // One forward pass would open every sample, whatever the budget.
             (Mode::Guarded, FirstLayerForm::Windows { .. }) => Err(AgreementError::Convolution { mode }),
             (Mode::Guarded | Mode::Delegate, _) if self.labels == Labels::Febo => Err(AgreementError::SealedLabels),
+            // Predictions of numbers have no bound, and operands need one.
+            _ if self.labels == Labels::Febo && matches!(data.targets, TargetForm::Numbers { .. }) => {
+                Err(AgreementError::SealedNumbers)
+            }
             (Mode::Delegate, _) if self.scheme != Scheme::Pad => {
                 Err(AgreementError::DelegateScheme { found: self.scheme })
             }
@@ -207,6 +212,19 @@ impl Opening {
 }
 
 impl Sealed {
+    /// The largest rank that the budget of a batch admits.
+    pub fn largest_rank(&self, direction: Direction, samples: usize) -> usize {
+        largest_rank(direction, [self.layout.vectors().width(), self.unknowns], samples)
+    }
+
+    /// By how many independent functionals everything of a batch would be determined.
+    pub fn unknowns_of(&self, direction: Direction, samples: usize) -> f64 {
+        match direction {
+            Direction::Forward => self.unknowns as f64,
+            Direction::Gradient => (samples * self.unknowns) as f64 / self.layout.vectors().width() as f64,
+        }
+    }
+
     /// The scheme of a part.
     ///
     /// # Panics

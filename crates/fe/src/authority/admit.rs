@@ -6,7 +6,7 @@ use std::fmt::Display;
 use ndarray::Array2;
 use rand_core::CryptoRng;
 
-use super::budget::{Excess, SPARSE, Span, largest_rank, rule};
+use super::budget::{Excess, SPARSE, Span, rule};
 use super::{Authority, Entry, Issue, Outcome, Query, noise};
 use crate::agreement::{ContributionForm, DatasetId, Direction, Place, Sealed};
 use crate::learn::Seed;
@@ -144,7 +144,14 @@ impl Authority {
         };
         let noise = if multiplier > 0.0 {
             let data = self.agreement().data_spec(samples).map_err(|error| unfit(&error))?;
-            Some((digest, multiplier * noise::sensitivity(direction, values.view(), &data)))
+            let deviation = multiplier * noise::sensitivity(direction, values.view(), &data);
+            // Nothing that is asked for may turn the noise off.
+            if !(deviation > 0.0 && deviation <= noise::MAX_DEVIATION) && values.iter().any(|value| *value != 0) {
+                let problem =
+                    format!("noise of deviation {deviation}, wanted more than 0, at most {}", noise::MAX_DEVIATION);
+                return Err(Refusal::Query { problem }.into());
+            }
+            Some((digest, deviation))
         } else {
             None
         };
@@ -163,7 +170,7 @@ impl Authority {
         functionals: usize,
         samples: usize,
     ) -> Result<(), Box<Refusal>> {
-        let limit = largest_rank(direction, self.sealed()?.unknowns, samples);
+        let limit = self.sealed()?.largest_rank(direction, samples);
         let asked = self.ledger.span(client, dataset, batch, direction).map_or(0, |span| span.functionals);
         let rank = asked.saturating_add(functionals);
         if rank <= limit {
@@ -196,7 +203,7 @@ impl Authority {
         for (row, out) in functionals.rows().zip(rows.chunks_exact_mut(dimension)) {
             row.for_each(|(at, weight)| out[at] = weight);
         }
-        let limit = largest_rank(direction, self.sealed()?.unknowns, samples);
+        let limit = self.sealed()?.largest_rank(direction, samples);
         let nothing = Span::default();
         let span = self.ledger.span(client, dataset, batch, direction).unwrap_or(&nothing);
         // The same for the same batch after a restart, and not known to who asks.

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::budget::largest_rank;
 use super::file::{self, KeeperError};
 use super::{Ledger, replay};
 use crate::agreement::{ContributionForm, Direction, Labels, TargetForm};
@@ -93,12 +92,15 @@ pub struct BatchAudit {
 }
 
 /// What is open in a direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct DirectionAudit {
     /// Independent functionals.
     pub rank: usize,
     /// The largest rank that the budget allows.
     pub limit: usize,
+    /// By how many independent functionals everything would be determined: the values of a sample, or the samples of a batch, or
+    /// fewer where public layers make more values of a sample than it has.
+    pub unknowns: f64,
     /// Coordinates of a functional.
     pub dimension: usize,
     /// Distinct queries.
@@ -184,9 +186,9 @@ fn of_dataset(
     delta: f64,
 ) -> DatasetAudit {
     let agreement = ledger.agreement();
-    let (unknowns, size) = match agreement.sealed() {
-        Ok(sealed) => (sealed.unknowns, sealed.layout.batch()),
-        Err(_) => (0, 1),
+    let size = match agreement.sealed() {
+        Ok(sealed) => sealed.layout.batch(),
+        Err(_) => 1,
     };
     let batches = samples.div_ceil(size as u32);
     let (mut opened_batches, mut uncounted) = (0, false);
@@ -201,8 +203,12 @@ fn of_dataset(
         let of_batch = (samples as usize - batch as usize * size).min(size);
         let mut accountant = Some(Accountant::new());
         let [forward, gradient] = spans.map(|(direction, span)| {
-            let limit = largest_rank(direction, unknowns, of_batch);
-            let Some(span) = span else { return DirectionAudit { limit, ..DirectionAudit::default() } };
+            // Equations of a functional, and unknowns of a batch, of which a functional has as many coordinates.
+            let (limit, unknowns) = match agreement.sealed() {
+                Ok(sealed) => (sealed.largest_rank(direction, of_batch), sealed.unknowns_of(direction, of_batch)),
+                Err(_) => (0, 0.0),
+            };
+            let Some(span) = span else { return DirectionAudit { limit, unknowns, ..DirectionAudit::default() } };
             uncounted |= span.echelon.is_none();
             for noise in &span.noises {
                 accountant = accountant.take().filter(|_| *noise > 0.0);
@@ -214,6 +220,7 @@ fn of_dataset(
             DirectionAudit {
                 rank: echelon.map_or(0, |echelon| echelon.rank()),
                 limit,
+                unknowns,
                 dimension: echelon.map_or(0, |echelon| echelon.dimension()),
                 queries: span.queries.len(),
                 sparsest: echelon.and_then(|echelon| echelon.sparsest()).map(|(entries, _)| entries),
@@ -221,8 +228,8 @@ fn of_dataset(
         });
         // A sample is in one batch, so batches do not add up.
         epsilon = epsilon.zip(accountant).map(|(most, this)| most.max(this.epsilon(delta).epsilon));
-        let part = |audit: &DirectionAudit, of: usize| audit.rank as f64 / audit.dimension.min(of).max(1) as f64;
-        let determined = 1.0 - (1.0 - part(&forward, unknowns)) * (1.0 - part(&gradient, usize::MAX));
+        let part = |audit: &DirectionAudit| (audit.rank as f64 / audit.unknowns.max(1.0)).min(1.0);
+        let determined = 1.0 - (1.0 - part(&forward)) * (1.0 - part(&gradient));
         if worst.as_ref().is_none_or(|(most, _)| determined > *most) {
             worst = Some((determined, BatchAudit { batch, forward, gradient }));
         }

@@ -12,12 +12,13 @@ pub const SPARSE: usize = 16;
 /// Reduced forms in which it looks.
 pub const FORMS: usize = 12;
 
-/// The largest rank of the functionals issued for a batch: a tenth of a sample's unknown values for products, a quarter of the
-/// batch's samples for gradients.
-pub fn largest_rank(direction: Direction, unknowns: usize, samples: usize) -> usize {
+/// The largest rank of the functionals issued for a batch, so that equations are a tenth, or a quarter, of its unknowns. `width`
+/// values of a sample are encrypted, and they are functions of `unknowns` numbers, at most as many. A product is an equation for
+/// every sample, a row of a gradient one for every value.
+pub fn largest_rank(direction: Direction, [width, unknowns]: [usize; 2], samples: usize) -> usize {
     match direction {
         Direction::Forward => unknowns / 10,
-        Direction::Gradient => samples / 4,
+        Direction::Gradient => samples.saturating_mul(unknowns) / width.saturating_mul(4).max(1),
     }
 }
 
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn two_epochs_of_thirty_two_units_fit_and_a_third_does_not() {
         for (direction, dimension, limit) in [(Direction::Forward, 784, 78), (Direction::Gradient, 256, 64)] {
-            assert_eq!(largest_rank(direction, 784, 256), limit);
+            assert_eq!(largest_rank(direction, [784, 784], 256), limit);
             let visits: Vec<Vec<i32>> = (0..3).map(|visit| rows(32, dimension, visit)).collect();
             let once = span(dimension, &visits[0]);
             assert_eq!(once.admits(dimension, &visits[1], limit, &ORDER).unwrap().len(), 32 * dimension);

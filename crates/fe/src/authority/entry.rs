@@ -138,7 +138,7 @@ impl Entry {
                 Self::Operands { client, dataset, batch, values: reader.u32()? }
             }
             6 => {
-                let count = reader.count("contributions", 24, MAX_CONTRIBUTIONS)?;
+                let count = reader.count("contributions", ContributionId::LEAST_BYTES, MAX_CONTRIBUTIONS)?;
                 let contributions = (0..count).map(|_| ContributionId::read(reader)).collect::<Result<_, _>>()?;
                 Self::Summed { contributions, noise: read_noise(reader)? }
             }

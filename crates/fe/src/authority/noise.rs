@@ -46,7 +46,10 @@ pub fn sensitivity(direction: Direction, values: ArrayView2<'_, i64>, data: &Dat
     }
 }
 
-/// `count` whole numbers of this deviation.
+/// Largest deviation: whole numbers hold forty of it.
+pub const MAX_DEVIATION: f64 = (1u64 << 56) as f64;
+
+/// `count` whole numbers of this deviation, at most [`MAX_DEVIATION`].
 pub fn draw(seed: &MasterSeed, label: &Label, digest: &[u8; 32], deviation: f64, count: usize) -> Vec<i64> {
     let key = seed.subkey(&[b"noise", label.bytes(), digest]);
     let mut random = Seed::new(*key).noise();

@@ -231,7 +231,7 @@ impl Request {
                 Self::OperandKeys { client, dataset, batch, request }
             }
             6 => {
-                let count = reader.count("contributions", 24, MAX_CONTRIBUTIONS)?;
+                let count = reader.count("contributions", ContributionId::LEAST_BYTES, MAX_CONTRIBUTIONS)?;
                 let contributions = (0..count).map(|_| ContributionId::read(reader)).collect::<Result<_, _>>()?;
                 Self::SumKeys { contributions }
             }
@@ -331,6 +331,9 @@ impl Reply {
 }
 
 impl ContributionId {
+    /// A name of one letter, its length, the round and the random number.
+    pub(crate) const LEAST_BYTES: u64 = 4 + 1 + 36 + 16;
+
     pub(crate) fn write(&self, writer: &mut Writer<impl Write>) -> IoResult {
         writer.byte_string(self.client.as_bytes())?;
         writer.u32(self.round.number)?;

@@ -21,8 +21,8 @@ pub enum Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Forward => "products of the first layer may span a tenth of a sample's values",
-            Self::Gradient => "gradients of the first layer may span a quarter of a batch's samples",
+            Self::Forward => "products of the first layer may span a tenth of what determines a sample",
+            Self::Gradient => "gradients of the first layer may span a quarter of what determines a batch",
         })
     }
 }

@@ -29,13 +29,21 @@ impl Inputs {
     ///
     /// # Errors
     /// [`DataError`] if there is no sample, the last one is not whole, or a number is not finite.
-    pub(crate) fn rounded(shape: Shape, numbers: &[f64], step: f64, range: (i16, i16)) -> Result<Self, DataError> {
-        if let Some(index) = numbers.iter().position(|number| !number.is_finite()) {
-            return Err(DataError::NotFinite { what: "value", index, found: numbers[index] });
-        }
+    pub(crate) fn rounded(
+        shape: Shape,
+        numbers: impl Iterator<Item = f64>,
+        step: f64,
+        range: (i16, i16),
+    ) -> Result<Self, DataError> {
         let (low, high) = (f64::from(range.0), f64::from(range.1));
-        let values = numbers.iter().map(|number| libm::rint(number / step).clamp(low, high) as i16);
-        Self::new(shape, values.collect(), step, range)
+        let value = |(index, found): (usize, f64)| {
+            if found.is_finite() {
+                Ok(libm::rint(found / step).clamp(low, high) as i16)
+            } else {
+                Err(DataError::NotFinite { what: "value", index, found })
+            }
+        };
+        Self::new(shape, numbers.enumerate().map(value).collect::<Result<_, _>>()?, step, range)
     }
 
     /// Whole numbers of known step and range. The range must be known without the data, as it tells how large inner products

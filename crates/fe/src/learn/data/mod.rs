@@ -12,6 +12,7 @@ mod targets;
 
 pub use error::DataError;
 pub use inputs::Inputs;
+pub(crate) use table::LIMITS;
 pub use table::Standardization;
 pub use targets::Targets;
 

@@ -3,6 +3,9 @@ use serde::{Deserialize, Serialize};
 use super::{DataError, Inputs};
 use crate::learn::network::Shape;
 
+/// Limits beyond which values are cut: steps of one are numbers, and so are norms of many.
+pub(crate) const LIMITS: std::ops::RangeInclusive<f64> = 1.0 / 1_048_576.0..=1_048_576.0;
+
 /// How the columns of a table become whole numbers of similar size: `(x - mean) / deviation`, cut to `[-limit, limit]`,
 /// in steps of `limit / (2^(bits - 1) - 1)`.
 ///
@@ -51,12 +54,8 @@ impl Standardization {
             return Err(DataError::Setting { what: "bits of a value", found: self.bits.into(), wanted: "2 to 16" });
         }
         let positive = |x: &f64| *x > 0.0 && x.is_finite();
-        if !positive(&self.limit) {
-            return Err(DataError::Setting {
-                what: "limit in deviations",
-                found: self.limit,
-                wanted: "a positive number",
-            });
+        if !LIMITS.contains(&self.limit) {
+            return Err(DataError::Setting { what: "limit in deviations", found: self.limit, wanted: "2^-20 to 2^20" });
         }
         if self.means.is_empty() || self.means.len() != self.deviations.len() {
             let found = self.deviations.len() as f64;

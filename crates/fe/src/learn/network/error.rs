@@ -7,6 +7,14 @@ pub enum SpecError {
     /// No layer at all.
     #[error("the network has no layer")]
     NoLayers,
+    /// Fewer layers than were to be taken.
+    #[error("a network of {found} layers, wanted the first {wanted}")]
+    TooFewLayers {
+        /// Layers of the network.
+        found: usize,
+        /// Layers to be taken.
+        wanted: usize,
+    },
     /// More layers than allowed.
     #[error("{found} layers, wanted at most {}", super::MAX_LAYERS)]
     TooManyLayers {

@@ -118,11 +118,11 @@ impl Network {
     /// The first layers, with their parameters.
     ///
     /// # Errors
-    /// [`SpecError::NoLayers`] for none.
+    /// [`SpecError::NoLayers`] for none, [`SpecError::TooFewLayers`] if there are not so many.
     pub fn first_layers(&self, count: usize) -> Result<Self, SpecError> {
         let NetworkSpec { input, layers } = self.architecture.spec();
-        let layers = layers[..count.min(layers.len())].to_vec();
-        let architecture = NetworkSpec { input: *input, layers }.validate()?;
+        let layers = layers.get(..count).ok_or(SpecError::TooFewLayers { found: layers.len(), wanted: count })?;
+        let architecture = NetworkSpec { input: *input, layers: layers.to_vec() }.validate()?;
         let values: Vec<f64> = self.values().take(architecture.parameters()).copied().collect();
         Self::from_values(&architecture, &values)
     }
@@ -130,6 +130,12 @@ impl Network {
     /// The layers and their shapes.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
+    }
+
+    /// The first layer that is no polynomial, which encrypted inference cannot compute.
+    pub fn not_polynomial(&self) -> Option<LayerSpec> {
+        let layers = self.architecture.layers().iter().map(|layer| layer.spec);
+        layers.into_iter().find(|spec| matches!(spec, LayerSpec::Relu | LayerSpec::Sigmoid | LayerSpec::MaxPool { .. }))
     }
 
     /// Parameters of the layers that have any, in order.

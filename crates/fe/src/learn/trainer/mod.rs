@@ -95,9 +95,16 @@ impl Trainer {
         self.network
     }
 
+    /// Ends the run after so many epochs: at once if as many are done.
+    #[must_use]
+    pub fn with_epochs(mut self, epochs: u32) -> Self {
+        self.spec.epochs = epochs;
+        self
+    }
+
     /// Whether all epochs are done.
     pub fn is_done(&self) -> bool {
-        self.epoch == self.spec.epochs
+        self.epoch >= self.spec.epochs
     }
 
     /// Where the run stands.
