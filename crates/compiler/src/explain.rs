@@ -3,15 +3,17 @@
 use std::fmt;
 
 use nightloom_he::{Ring, security};
+use nightloom_program::cost::REFERENCE;
 use nightloom_program::{Op, Program};
 use serde::Serialize;
 
 use crate::network::{Network, Stage, ValueId};
 use crate::plans::Plan;
+use crate::plans::latency::Weights;
 use crate::plans::select::{self, Candidate, Goal};
 use crate::plans::throughput::Options;
 
-/// A program in numbers. Sizes are bytes, times seconds of one thread of the reference machine (docs/benchmarks).
+/// A program in numbers. Sizes are bytes, times seconds of one thread.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
     /// `throughput` or `latency`.
@@ -34,6 +36,8 @@ pub struct Explanation {
     pub sizes: Sizes,
     /// Predicted seconds to evaluate one batch.
     pub predicted_seconds: f64,
+    /// Whether that is by a calibration, and not by the prices of the reference machine.
+    pub calibrated: bool,
     /// Bound on the outputs' difference from the model.
     pub error_bound: f64,
     /// The same for requests encrypted with the public key.
@@ -141,6 +145,7 @@ impl Explanation {
             operations: (0..program.ops().len()).map(|op| operation(plan, op)).collect(),
             sizes: sizes(program),
             predicted_seconds: plan.seconds(),
+            calibrated: *plan.prices() != REFERENCE,
             error_bound: plan.error_bound().secret_key,
             error_bound_public_key: plan.error_bound().public_key,
             output_magnitude: plan.output_magnitude(),
@@ -297,8 +302,9 @@ impl fmt::Display for Explanation {
         )?;
         writeln!(
             f,
-            "Time     {:.3} s a batch on one thread of the reference machine ({:.3} ms a sample)",
+            "Time     {:.3} s a batch on one thread of the {} machine ({:.3} ms a sample)",
             self.predicted_seconds,
+            if self.calibrated { "calibrated" } else { "reference" },
             self.predicted_seconds * 1e3 / p.samples as f64
         )?;
         write!(
@@ -348,10 +354,28 @@ pub struct Compared {
     pub error_bound: f64,
 }
 
+/// Plans with encrypted weights take seconds to minutes to be made for larger networks.
+const MOST_WEIGHTS_TO_ENCRYPT: usize = 1 << 18;
+
 impl Comparison {
-    /// Compares every plan of a network for a goal.
+    /// Compares every plan of a network for a goal, and those in which the service does not hold the weights either.
     pub fn new(network: &Network, options: &Options, goal: &Goal) -> Self {
-        let (candidates, refused) = select::candidates(network, options, goal);
+        let (mut candidates, refused) = select::candidates(network, options, goal);
+        let mut refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        if goal.weights == Weights::Clear {
+            let weights: usize = network.stages().iter().map(Stage::nonzeros).sum();
+            if weights <= MOST_WEIGHTS_TO_ENCRYPT {
+                let encrypted = Goal { weights: Weights::Encrypted, ..*goal };
+                let (others, reasons) = select::candidates(network, options, &encrypted);
+                candidates.extend(others);
+                candidates.sort_by(|a, b| a.cost(goal).total_cmp(&b.cost(goal)));
+                let reasons = reasons.iter().map(ToString::to_string).filter(|reason| !refused.contains(reason));
+                let reasons: Vec<String> = reasons.map(|reason| format!("encrypted model, {reason}")).collect();
+                refused.extend(reasons);
+            } else {
+                refused.push(format!("encrypted model: not planned for {weights} weights without --encrypt-model"));
+            }
+        }
         let compared = |candidate: &Candidate| {
             let program = candidate.plan.program();
             Compared {
@@ -368,11 +392,7 @@ impl Comparison {
                 error_bound: candidate.plan.error_bound().secret_key,
             }
         };
-        Self {
-            objective: goal.objective.to_string(),
-            candidates: candidates.iter().map(compared).collect(),
-            refused: refused.iter().map(ToString::to_string).collect(),
-        }
+        Self { objective: goal.objective.to_string(), candidates: candidates.iter().map(compared).collect(), refused }
     }
 }
 

@@ -17,7 +17,7 @@ use nightloom_program::wire::model_weights_bytes;
 use serde::Serialize;
 
 use super::error::CliError;
-use super::figures::{counted, seconds};
+use super::figures::{counted, seconds, significant};
 use super::{console, destination, input};
 
 /// Samples that are looked at: the first ones.
@@ -231,7 +231,7 @@ impl Compile {
         let (mut server, mut client) = (open(path("server"))?, open(path("client"))?);
         let private = || NewFile::at(path("owner")).private().replace_existing(self.force);
         let owner = self.model.encrypt_model.then(|| destination::open(&private())).transpose()?;
-        let (_, compiled) = self.model.compile(name.clone())?;
+        let (options, compiled) = self.model.compile(name.clone())?;
         write(&mut server, &compiled.server_bytes, path("server"))?;
         write(&mut client, &compiled.client_bytes, path("client"))?;
         let mut written = vec![("server", compiled.server_bytes.len()), ("client", compiled.client_bytes.len())];
@@ -250,6 +250,22 @@ impl Compile {
         explanation.notes.iter().try_for_each(|note| console::say(format_args!("note: {note}")))?;
         warn_if_insecure(compiled.plan.is_insecure());
         let parameters = &explanation.parameters;
+        if options.goal.objective == Objective::Latency && parameters.samples > 1 && options.goal.batch.is_none() {
+            console::warn(format_args!(
+                "warning: no plan for single samples is as good or possible, so a request of one is as large as one of {}: \
+                 `nightloom explain` says why",
+                parameters.samples
+            ));
+        }
+        if explanation.error_bound_public_key > explanation.output_magnitude {
+            console::say(format_args!(
+                "note: encrypted with the public key, outputs may be off by {}, more than a typical output of {}; with the secret \
+                 key by {}",
+                significant(explanation.error_bound_public_key),
+                significant(explanation.output_magnitude),
+                significant(explanation.error_bound),
+            ))?;
+        }
         console::say(format_args!(
             "{}: {} plan, depth {}, {} ring of degree {}, {:.0} bits, {} a batch, about {} a batch on one thread",
             name,

@@ -407,7 +407,9 @@ impl Attempt<'_> {
         if self.compressed && !packed.leaves_slots_free() {
             return Ok(None);
         }
-        let Some((choice, estimate)) = scales::choose(facts, packed, chain, budget, self.compressed) else {
+        let Some((choice, estimate)) =
+            scales::choose(facts, packed, chain, budget, self.compressed, options.precision_bits)
+        else {
             return Ok(None);
         };
         let estimated = (facts.output_magnitude / estimate).log2();

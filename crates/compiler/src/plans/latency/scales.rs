@@ -33,6 +33,8 @@ pub(super) fn response_bits(log_degree: u32) -> u32 {
 
 /// How much larger a bound takes the variance of products with the secret, that are spread over many slots.
 const SPREAD: f64 = 2.0;
+/// Shorter steps of the search than one gain at most so many bits of precision for each bit of it.
+const GAIN_OF_STEPS: f64 = 2.0;
 /// Scaled weights have at most this many bits: the verifier's limit.
 const MAX_WEIGHT_BITS: f64 = 45.0;
 
@@ -221,10 +223,12 @@ impl Choice {
         }
     }
 
-    fn moved(&self, moves: &[(usize, i32)]) -> Self {
-        let mut moved = self.clone();
-        moves.iter().for_each(|(variable, by)| *moved.variable(*variable) += by);
-        moved
+    fn apply(&mut self, moves: &[(usize, i32)]) {
+        moves.iter().for_each(|(variable, by)| *self.variable(*variable) += by);
+    }
+
+    fn undo(&mut self, moves: &[(usize, i32)]) {
+        moves.iter().for_each(|(variable, by)| *self.variable(*variable) -= by);
     }
 }
 
@@ -254,13 +258,15 @@ impl RingNoise {
 }
 
 /// The scales and sizes of the smallest error with at most `budget` bits of primes, special ones included, and the error
-/// estimated, for a response that is compressed or not; `None` if a value does not fit.
+/// estimated, for a response that is compressed or not; `None` if a value does not fit. Where the search is still far from
+/// `wanted` bits of precision after its longest steps it ends there.
 pub(super) fn choose(
     facts: &Facts,
     packed: &Packed,
     chain: &Chain,
     budget: u32,
     compressed: bool,
+    wanted: f64,
 ) -> Option<(Choice, f64)> {
     let noise = RingNoise::new(chain.log_degree);
     let small = |magnitude: f64, bits: i32| bits - if magnitude > 0.0 { magnitude.log2().ceil() as i32 } else { 0 };
@@ -295,12 +301,22 @@ pub(super) fn choose(
             }
         }
         loop {
-            let attempts = moves.iter().map(|moves| choice.moved(moves));
-            let best = attempts.filter_map(|attempt| Some((estimate(&attempt)?, attempt)));
-            match best.min_by(|a, b| a.0.total_cmp(&b.0)) {
-                Some((better, attempt)) if better < 0.999 * error => (error, choice) = (better, attempt),
+            let attempts = moves.iter().filter_map(|moves| {
+                choice.apply(moves);
+                let estimated = estimate(&choice);
+                choice.undo(moves);
+                Some((estimated?, moves))
+            });
+            match attempts.min_by(|a, b| a.0.total_cmp(&b.0)) {
+                Some((better, moves)) if better < 0.999 * error => {
+                    error = better;
+                    choice.apply(moves);
+                }
                 _ => break,
             }
+        }
+        if (facts.output_magnitude / error).log2() + GAIN_OF_STEPS * f64::from(step) < wanted {
+            break;
         }
     }
     Some((choice, error))
@@ -318,12 +334,12 @@ fn estimate(
     let mut limbs = chain.primes;
     // Primes are a little smaller than their size.
     let bits = |limb: usize| f64::from(choice.primes[limb]) - 0.01;
-    let log_q: Vec<f64> = (0..=limbs).map(|limbs| (0..limbs).map(bits).sum()).collect();
-    let fits = |magnitude: f64, log_scale: f64, limbs: usize| magnitude.log2() + log_scale + ROOM_BITS <= log_q[limbs];
+    let mut log_q: f64 = (0..limbs).map(bits).sum();
+    let fits = |magnitude: f64, log_scale: f64, log_q: f64| magnitude.log2() + log_scale + ROOM_BITS <= log_q;
     let key_switch = |limbs: usize| noise.key_switch * (limbs.div_ceil(chain.special) as f64).sqrt();
     let mean_of = packed.period() as f64 / f64::from(chain.log_degree).exp2();
     let mut log_scale = f64::from(choice.input);
-    if !fits(facts.magnitudes[0], log_scale, limbs) {
+    if !fits(facts.magnitudes[0], log_scale, log_q) {
         return None;
     }
     // Variances at the outputs: Gaussian noise, and products with the secret.
@@ -345,12 +361,13 @@ fn estimate(
         } else {
             facts.partial_sums[index].max(facts.magnitudes[value])
         };
-        if !fits(magnitude, log_scale, limbs) {
+        if !fits(magnitude, log_scale, log_q) {
             return None;
         }
         let switch = key_switch(limbs);
         if step.rescale_matrix {
             limbs -= 1;
+            log_q -= bits(limbs);
             log_scale -= bits(limbs);
         }
         let after = log_scale.exp2();
@@ -381,20 +398,21 @@ fn estimate(
         product += mean * facts.gains[value].powi(2) * (weighted + folded * (steps + division) + folds);
         if packed_layer.squared {
             let (value, before) = (value + 1, 2.0 * log_scale);
-            if !fits(facts.magnitudes[value].max(facts.partial_sums[index].powi(2)), before, limbs) {
+            if !fits(facts.magnitudes[value].max(facts.partial_sums[index].powi(2)), before, log_q) {
                 return None;
             }
             let mut square = (key_switch(limbs) / before.exp2()).powi(2);
             log_scale = before;
             for _ in 0..step.rescale_square {
                 limbs -= 1;
+                log_q -= bits(limbs);
                 log_scale -= bits(limbs);
                 square += (noise.rounding / log_scale.exp2()).powi(2);
             }
             if step.rescale_square == 0 {
                 square += (noise.rounding / log_scale.exp2()).powi(2);
             }
-            if !fits(facts.magnitudes[value], log_scale, limbs) {
+            if !fits(facts.magnitudes[value], log_scale, log_q) {
                 return None;
             }
             product += facts.gains[value].powi(2) * square;
@@ -403,10 +421,10 @@ fn estimate(
     if compressed {
         // The response keeps one prime, and of what an output may be for any input only what it is for likely ones.
         let response_bits = f64::from(response_bits(chain.log_degree));
-        if facts.response_range().log2() + log_scale + ROOM_BITS > log_q[1] || response_bits >= log_q[1] {
+        if !fits(facts.response_range(), log_scale, bits(0)) || response_bits >= bits(0) {
             return None;
         }
-        let scale = log_scale + response_bits - log_q[1];
+        let scale = log_scale + response_bits - bits(0);
         product += mean_of * (noise.rounding / scale.exp2()).powi(2);
     }
     let error = MARGIN * GAUSSIAN_DEVIATIONS * (gaussian + SPREAD * product).sqrt();
