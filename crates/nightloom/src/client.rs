@@ -44,8 +44,8 @@ pub enum ClientError {
     Write(#[source] std::io::Error),
     /// A feature outside the range that the program was compiled for: its result could be garbage.
     #[error(
-        "sample {sample}, feature {feature} is {found}; the model was compiled for inputs from {low} to {high} \
-         (compile with another --input-range, or scale the samples)"
+        "sample {sample}, feature {feature} is {found}; the model was compiled for inputs from {low} to {high}{}",
+        if found.is_finite() { " (compile with another --input-range, or scale the samples)" } else { "" }
     )]
     OutOfRange {
         /// The sample, from 0.

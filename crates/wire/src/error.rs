@@ -28,7 +28,7 @@ pub enum DecodeError {
         found: u16,
     },
     /// Another kind of artefact than wanted.
-    #[error("found a {found}, wanted a {wanted}")]
+    #[error("found {} {found}, wanted {} {wanted}", found.article(), wanted.article())]
     WrongKind {
         /// The kind in the header.
         found: Kind,

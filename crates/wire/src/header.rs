@@ -101,6 +101,13 @@ impl Kind {
     ];
 }
 
+impl Kind {
+    /// `a` or `an`, as the name has it.
+    pub(crate) fn article(self) -> &'static str {
+        if self.to_string().starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

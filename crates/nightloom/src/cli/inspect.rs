@@ -12,7 +12,7 @@ use nightloom_wire::{DecodeError, HEADER_BYTES, Header, Kind, Reader};
 use super::compile::warn_if_insecure;
 use super::console::{self, show};
 use super::error::{At, CliError};
-use super::figures::counted;
+use super::figures::{counted, significant};
 use super::input::{check_length, open, reader};
 
 #[derive(Debug, Args)]
@@ -98,13 +98,19 @@ impl Inspect {
         let layers: Vec<String> = spec.network.layers.iter().map(ToString::to_string).collect();
         let parameters = counted(trainer.network().architecture().parameters() as u64, "parameter", "parameters");
         show(format_args!("samples of shape {}, {}: {parameters}", spec.network.input, layers.join(", ")))?;
-        let progress = trainer.progress();
+        let (progress, outputs) = (trainer.progress(), trainer.network().architecture().outputs());
         show(format_args!(
             "{} of {} epochs done, {} of {} steps of the next",
             progress.epoch, progress.epochs, progress.step, progress.steps
         ))?;
         for (epoch, metrics) in progress.history.iter().enumerate() {
-            show(format_args!("epoch {}: running accuracy {:.2} %", epoch + 1, 100.0 * metrics.accuracy()))?;
+            // Of a single output every sample has the largest where it should be.
+            let score = if outputs > 1 {
+                format!("running accuracy {:.2} %", 100.0 * metrics.accuracy())
+            } else {
+                format!("running loss {}", significant(metrics.mean_loss()))
+            };
+            show(format_args!("epoch {}: {score}", epoch + 1))?;
         }
         if spec.privacy.is_some() {
             show("holds the seed of its noise: keep it secret")?;

@@ -232,7 +232,8 @@ fn learning(html: &mut String, report: &TrainingReport) {
 }
 
 fn share(part: f64) -> String {
-    format!("{:.2}&#8239;%", 100.0 * part)
+    // Never more than it is, as `Percent`.
+    format!("{:.2}&#8239;%", (1e4 * part + 1e-6).floor() / 100.0)
 }
 
 fn weights(html: &mut String, report: &TrainingReport) {
