@@ -293,7 +293,7 @@ mod tests {
         let trained = network();
         assert_eq!(trained.takes(), None);
         let mut spec = trained.agreement().spec().clone();
-        let public = NetworkName::Dense(vec![4, 3]).spec(spec.data.input, Activation::Relu).validate().unwrap();
+        let public = NetworkName::Dense(vec![4, 5, 3]).spec(spec.data.input, Activation::Relu).validate().unwrap();
         let public = Network::from_values(&public, &vec![0.5; public.parameters()]).unwrap();
         spec.data.encoding = Encoding::Features(PublicLayer::new(&public, 2.0, 8).unwrap());
         let architecture = NetworkName::Dense(vec![3, 2]).spec(Shape::vector(3), Activation::Relu).validate().unwrap();

@@ -83,6 +83,9 @@ pub enum RunError<E: std::error::Error + Send + Sync + 'static> {
     /// A step could not be done.
     #[error(transparent)]
     Train(#[from] TrainError<FixedPointError<OracleError<E>>>),
+    /// The authority refuses what a step would open, and always will.
+    #[error("{0}")]
+    Budget(#[source] TrainError<FixedPointError<OracleError<E>>>),
     /// The run could not be kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -116,7 +119,7 @@ pub fn train<L: Link, R: Read + Seek>(
                 Some((path, _)) if trainer.progress().total().samples == 0 && is_over_budget(&error) => forget(path)?,
                 _ => keep(trainer, options)?,
             }
-            return Err(error.into());
+            return Err(if is_over_budget(&error) { RunError::Budget(error) } else { error.into() });
         }
         let now = trainer.progress();
         let (epoch, step, ended) = (now.epoch, now.step, now.step == 0);

@@ -48,7 +48,7 @@ pub struct AgreementArguments {
     input: Option<Shape>,
     /// Layers with weights that everybody knows, which clients apply before they encrypt: the first N of a trained network,
     /// FILE:N, or a convolution of random filters with ReLU and max pooling, random:FILTERS:SIDE:STRIDE:PADDING:SEED
-    #[arg(long, value_name = "LAYERS", requires = "input")]
+    #[arg(long, value_name = "LAYERS", requires = "input", conflicts_with = "table")]
     public_layers: Option<PublicLayersName>,
     /// Values of these layers' last beyond this are cut [default: 4]
     #[arg(long, value_name = "LIMIT", requires = "public_layers")]
@@ -56,7 +56,7 @@ pub struct AgreementArguments {
     /// Rows like those of this public table, by which columns are scaled or binned. It must not be a client's own
     #[arg(long, value_name = "FILE", requires = "target")]
     table: Option<PathBuf>,
-    /// The column of the table that names the class
+    /// The column of the table that names the class, or holds the number that is to be learned
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, requires = "table")]
     target: Option<String>,
     /// Number of classes, or their names between commas; of a table those that occur
@@ -317,7 +317,14 @@ impl AgreementArguments {
         let LabelledRows { rows, columns, classes, .. } =
             read_labelled_rows(path, target).map_err(TrainFailure::Data)?;
         let targets = match self.target_bound {
-            Some(bound) => TargetForm::Numbers { width: 1, bound },
+            Some(bound) => {
+                let unfit = |text: &&String| !text.parse().is_ok_and(|number: f64| number.abs() <= bound);
+                if let Some(found) = classes.iter().find(unfit) {
+                    let (path, column, found) = (path.clone(), target.to_owned(), found.clone());
+                    return Err(TrainFailure::Target { path, column, found, bound }.into());
+                }
+                TargetForm::Numbers { width: 1, bound }
+            }
             None => TargetForm::Classes(self.classes.as_ref().map_or(classes, |Classes(names)| names.clone())),
         };
         let encoding = if counts {

@@ -57,11 +57,12 @@ impl Audit {
             self::dataset(dataset)?;
         }
         let mut seen = BTreeSet::new();
-        if let Some(again) = audit.datasets.iter().find(|dataset| !seen.insert(&dataset.client)) {
+        let again = audit.datasets.iter().filter(|dataset| !seen.insert(&dataset.client));
+        let again: BTreeSet<&str> = again.map(|dataset| &*dataset.client).collect();
+        for client in again {
             show(format_args!(
-                "note: '{}' has several datasets; ranks and losses above are of each by itself, and of samples in several they \
-                 add up",
-                again.client
+                "note: '{client}' has several datasets; ranks and losses above are of each by itself, and of samples in several \
+                 they add up"
             ))?;
         }
         if let Some(fewest) = audit.fewest_in_a_sum {
@@ -95,7 +96,9 @@ fn dataset(audit: &DatasetAudit) -> Result<(), CliError> {
                 found.sparsest.map_or_else(String::new, |entries| format!(", sparsest combination {entries}"));
             show(format_args!(
                 "  {name:<28} rank {} of at most {}, {} unknowns{sparsest}",
-                found.rank, found.limit, found.dimension
+                found.rank,
+                found.limit,
+                significant(found.unknowns)
             ))?;
         }
     }

@@ -9,6 +9,7 @@ use nightloom::system_rng;
 use nightloom::train::transport::UnixServer;
 use nightloom::train::transport::{HttpsServer, Identity, SharedAuthority};
 use nightloom_fe::MasterSeed;
+use nightloom_fe::agreement::Agreement;
 use nightloom_fe::authority::Keeper;
 use nightloom_fe::protocol::{EnrolmentToken, Role};
 use nightloom_fe::wire::{read_master_seed, write_master_seed};
@@ -75,6 +76,12 @@ pub struct Init {
     consent: Consent,
 }
 
+/// The largest first layers that the budget admits, in words.
+fn keeper_budget(agreement: &Agreement) -> Option<String> {
+    let [once, twice] = [1, 2].map(|epochs| agreement.largest_first_layer(epochs));
+    Some(format!("a first layer of up to {} units for one epoch, {} for two", once?, twice?))
+}
+
 impl Init {
     pub fn run(self) -> Result<(), CliError> {
         let named = self.folder.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -111,8 +118,16 @@ impl Init {
         }
         PendingFile::commit_all(files)?;
         folder.keep();
+        let agreed = agreement.clone();
         let mut keeper = Keeper::found(&ledger, agreement, seed).map_err(TrainFailure::Keeper)?;
         say(format_args!("\nwrote {}: whoever has {SEED} can open everything", self.folder.display()))?;
+        if let Some(most) = keeper_budget(&agreed) {
+            let values = counted(agreed.data().trained_input().len() as u64, "value", "values");
+            say(format_args!("budget: networks of {values} with {most}"))?;
+            if agreed.largest_first_layer(1) == Some(0) {
+                warn("warning: nothing can be trained within that; mode aggregate, or samples of more values, can");
+            }
+        }
         let roles = [(Role::Client, &self.clients), (Role::Server, &self.servers)];
         for (role, name) in roles.into_iter().flat_map(|(role, names)| names.iter().map(move |name| (role, name))) {
             let path = self.folder.join(format!("{name}.token"));

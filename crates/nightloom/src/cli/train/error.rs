@@ -61,8 +61,13 @@ pub enum TrainFailure {
     OtherRun { path: PathBuf, what: &'static str },
     #[error("{path}: {source}")]
     Model { path: PathBuf, source: ModelError },
-    #[error("{path}: a network of {wanted} layers, of which the first {found} cannot be taken")]
-    Layers { path: PathBuf, found: usize, wanted: usize },
+    #[error(
+        "the budget of fresh data is for {visits} epochs of a first layer of {units} units, fewer than the {epochs} asked for: wanted a \
+         first layer of at most {most} units, or fewer epochs with --epochs"
+    )]
+    Budget { visits: usize, units: usize, epochs: u32, most: usize },
+    #[error("{path}: column '{column}' holds {found}, wanted numbers of magnitude up to the target bound of {bound}")]
+    Target { path: PathBuf, column: String, found: String, bound: f64 },
     #[error("{path}: made under agreement {found}, wanted {wanted}")]
     OtherAgreement { path: PathBuf, found: String, wanted: String },
     #[error(transparent)]

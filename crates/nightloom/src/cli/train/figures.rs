@@ -38,14 +38,16 @@ pub fn score(accuracy: Option<f64>, loss: f64) -> String {
 
 /// A table of epochs: accuracies, or errors of numbers.
 pub fn epochs(epochs: &[EpochFigures]) -> Result<(), CliError> {
+    let errors = epochs.iter().any(|epoch| epoch.running_accuracy.is_none());
+    let [running, test] = if errors { ["error", "test error"] } else { ["running", "test"] };
     say(format_args!(
-        "{:<6} {:>9} {:>9} {:>12} {:>12} {:>10} {:>10}",
-        "Epoch", "running", "test", "keys, open", "all else", "keys", "requests"
+        "{:<6} {running:>9} {test:>10} {:>12} {:>12} {:>10} {:>10}",
+        "Epoch", "keys, open", "all else", "keys", "requests"
     ))?;
     for epoch in epochs {
         let test = epoch.test_loss.map_or_else(|| "-".to_owned(), |loss| score(epoch.test_accuracy, loss));
         say(format_args!(
-            "{:<6} {:>9} {test:>9} {:>12} {:>12} {:>10} {:>10}",
+            "{:<6} {:>9} {test:>10} {:>12} {:>12} {:>10} {:>10}",
             epoch.epoch,
             score(epoch.running_accuracy, epoch.running_loss),
             seconds(epoch.crypto_s),

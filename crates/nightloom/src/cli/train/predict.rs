@@ -104,6 +104,12 @@ impl Export {
                 "warning: the exported network takes {input}; only `train predict` takes samples as they are"
             ));
         }
+        if let Some(layer) = model.as_network().at_file(&self.model)?.not_polynomial() {
+            warn(format_args!(
+                "warning: the exported network has a {layer}, which `nightloom compile` cannot evaluate on encrypted data; train with \
+                 --activation square for that"
+            ));
+        }
         if let Err(source) = out.write_all(&onnx) {
             return Err(out.refuses(source));
         }

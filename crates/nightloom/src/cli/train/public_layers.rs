@@ -49,12 +49,7 @@ impl PublicLayersName {
         let network = match self {
             Self::Trained { path, layers } => {
                 let model = read_model(path)?;
-                let network = model.as_network().at_file(path)?;
-                let (found, wanted) = (*layers, network.architecture().layers().len());
-                if found > wanted {
-                    return Err(TrainFailure::Layers { path: path.clone(), found, wanted }.into());
-                }
-                network.first_layers(found)
+                model.as_network().at_file(path)?.first_layers(*layers)
             }
             Self::Random { filters, side, stride, padding, seed: number } => {
                 let (filters, side, stride, padding) = (*filters, *side, *stride, *padding);

@@ -10,7 +10,7 @@ use nightloom::samples::{self, Scaling};
 use nightloom::system_rng;
 use nightloom::train::data::{TargetSource, read_dataset};
 use nightloom::train::model::{Model, ModelError};
-use nightloom::train::run::{Figures, RunOptions, train};
+use nightloom::train::run::{Figures, RunError, RunOptions, train};
 use nightloom::train::setup::NetworkName;
 use nightloom_fe::aggregate::{Contribution, first_network, next_network, open_sum};
 use nightloom_fe::agreement::{Agreement, AgreementId, ContributionForm, Labels, TargetForm};
@@ -207,20 +207,20 @@ impl Run {
         let spec = self.spec(&agreement)?;
         agreement.check_network(&spec.network).map_err(TrainFailure::Agreement)?;
         let architecture = spec.network.validate().map_err(|error| TrainFailure::Training(error.into()))?;
-        let visits = agreement.visits(architecture.first_units());
-        if let Some(visits) = visits.filter(|visits| *visits < spec.epochs as usize) {
-            warn(format_args!(
-                "warning: the budget of fresh data is for {} of a first layer of {}: what is beyond will be refused",
-                counted(visits as u64, "epoch", "epochs"),
-                counted(architecture.first_units() as u64, "unit", "units"),
-            ));
-        }
         let samples = uploads.iter().map(EncryptedDataset::samples).sum();
         let checkpoint = checkpoint_path(&self.output, &agreement, &uploads, self.seed);
+        let (units, epochs) = (architecture.first_units(), spec.epochs);
         let (mut trainer, resumed) = self.trainer(spec, samples, &checkpoint)?;
+        let now = trainer.progress();
         if resumed && !self.json {
-            let now = trainer.progress();
-            say(format_args!("\ngoing on after {} epochs and {} of {} steps", now.epoch, now.step, now.steps))?;
+            let epochs = counted(now.epoch.into(), "epoch", "epochs");
+            say(format_args!("\ngoing on after {epochs} and {} of {} steps", now.step, now.steps))?;
+        }
+        // Keys that are asked for are gone: none for a run that cannot end.
+        let visits = agreement.visits(units).filter(|visits| now.epoch < epochs && *visits < epochs as usize);
+        if let Some(visits) = visits {
+            let most = agreement.largest_first_layer(epochs as usize).unwrap_or(0);
+            return Err(TrainFailure::Budget { visits, units, epochs, most }.into());
         }
         let oracle = EncryptedOracle::new(self.authority.wanted()?.session(token)?, uploads);
         let oracle = oracle.map_err(TrainFailure::Oracle)?;
@@ -234,8 +234,16 @@ impl Run {
         let bar = Bar::new("training");
         let trained = train(&mut trainer, &mut first, &options, &mut |part| bar.at(part));
         drop(bar);
-        if trained.is_err() && checkpoint.exists() {
-            warn(format_args!("the run is kept in {}: the same command goes on with it", checkpoint.display()));
+        if checkpoint.exists() {
+            let path = checkpoint.display();
+            match &trained {
+                Ok(_) => {}
+                Err(RunError::Budget(_)) => warn(format_args!(
+                    "the run is kept in {path}: the same command with --epochs {} writes the network as it stands",
+                    trainer.progress().epoch
+                )),
+                Err(_) => warn(format_args!("the run is kept in {path}: the same command goes on with it")),
+            }
         }
         let found = trained.map_err(TrainFailure::Run)?;
         let model = Model::network(&agreement, trainer.network().clone(), None);
@@ -280,10 +288,13 @@ impl Run {
             return Ok((Trainer::new(spec, samples, seed).map_err(TrainFailure::Training)?, false));
         }
         let trainer = load(checkpoint).map_err(TrainFailure::Checkpoint)?;
-        if trainer.spec() != &spec {
+        // A run may end earlier or later than it was meant to.
+        let epochs = spec.epochs;
+        let ended = TrainerSpec { epochs: trainer.spec().epochs, ..spec };
+        if trainer.spec() != &ended {
             return Err(other("another network or other settings").into());
         }
-        Ok((trainer, true))
+        Ok((trainer.with_epochs(epochs), true))
     }
 
     fn new_seed(&self) -> Result<Seed, CliError> {
@@ -377,7 +388,7 @@ impl Run {
         let model = match begun {
             Some((network, round)) => {
                 let next = next_network(&agreement, &network, &sums).at_file(&self.output)?;
-                Model::network(&agreement, next, Some(round + 1))
+                Model::network(&agreement, next, Some(round.saturating_add(1)))
             }
             None => Model::counts(&agreement, sums),
         };

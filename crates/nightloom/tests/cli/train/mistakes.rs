@@ -75,12 +75,10 @@ fn mistakes_of_training_are_named_and_leave_no_file() {
     }
     assert_eq!(parties.names(), before);
 
-    // Twenty units are twenty equations, and nineteen is the budget: refused with rule, rank and limit.
+    // Twenty units are twenty equations, and nineteen is the budget: nothing is asked for.
     let told = parties.fail(&format!("{run} upload --network 196-20-10 -o x {at}"));
-    assert!(
-        told.contains("span a tenth") && told.contains("which is 19") && told.contains("rank") && told.contains("20"),
-        "{told}"
-    );
+    assert!(told.contains("for 0 epochs of a first layer of 20 units") && told.contains("at most 9 units"), "{told}");
+    assert!(parties.run("train audit auth").contains("nothing: no keys"));
     // A network certificate that is not the authority's.
     let told = parties.fail(&format!(
         "train client encrypt other/hospital.token images.idx --labels labels.idx -o x --retry 1 --authority {}",
@@ -88,6 +86,20 @@ fn mistakes_of_training_are_named_and_leave_no_file() {
     ));
     assert!(told.contains("certificate"), "{told}");
     assert_eq!(parties.names(), before);
+
+    // Another network after the first: refused with rule, rank and limit, when its second visit passes them.
+    parties.run(&format!("{run} upload --network 196-8-10 --seed 1 -o first {at}"));
+    let second = format!("{run} upload --network 196-3-10 --epochs 2 --seed 2 -o second {at}");
+    let told = parties.fail(&second);
+    for wanted in ["span a tenth", "which is 19", "make the rank (with noise, their number) 22", "--epochs 1 writes"] {
+        assert!(told.contains(wanted), "no '{wanted}' in {told}");
+    }
+    assert!(!parties.path("second").exists());
+    // What was trained is not lost.
+    let told = parties.run(&second.replace("--epochs 2", "--epochs 1"));
+    assert!(told.contains("going on after 1 epoch and 0 of 8 steps") && parties.path("second").exists(), "{told}");
+    let output = parties.command("train export second -o second.onnx").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("sigmoid"), "{output:?}");
 }
 
 /// An option that asks for protection is refused where it could only be dropped.

@@ -110,7 +110,7 @@ fn an_exported_network_of_columns_says_what_it_takes() {
     parties.run(&format!("{init} --table public.csv --target kind"));
     let begun: Value = serde_json::from_str(&parties.run("train server run auth/s.token -o columns --json")).unwrap();
     assert_eq!((&begun["mode"], &begun["round"]), (&"aggregate".into(), &0.into()));
-    let images = "train authority init images --mode aggregate --without-privacy --network 196-3-10 --server s";
+    let images = "train authority init images --mode aggregate --without-privacy --network 196-3-10 --activation square --server s";
     parties.run(&format!("{images} --input 14x14 --classes 10"));
     parties.run("train server run images/s.token -o pixels");
     let warned = |model: &str| {
