@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::figures::{counted, seconds, significant};
+use super::progress::Bar;
 use super::{console, destination, input};
 
 /// Samples that are looked at: the first ones.
@@ -156,8 +157,10 @@ impl Model {
                 .product();
             options.samples = look_at(path, wanted, input)?;
         }
-        let compiled = compile(&onnx, &options).map_err(|error| in_terms(&self.model, error))?;
-        Ok((options, compiled))
+        let bar = Bar::spinner("planning");
+        let compiled = compile(&onnx, &options).map_err(|error| in_terms(&self.model, error));
+        drop(bar);
+        Ok((options, compiled?))
     }
 }
 
@@ -313,7 +316,10 @@ impl Explain {
     pub fn run(self) -> Result<(), CliError> {
         let (options, compiled) = self.model.compile(self.model.name()?)?;
         warn_if_insecure(compiled.plan.is_insecure());
-        let comparison = compare(&compiled.network, &options).map_err(|error| in_terms(&self.model.model, error))?;
+        let bar = Bar::spinner("comparing");
+        let comparison = compare(&compiled.network, &options).map_err(|error| in_terms(&self.model.model, error));
+        drop(bar);
+        let comparison = comparison?;
         if self.json {
             let explanation = Explanation::new(&compiled.network, &compiled.plan);
             console::show(serde_json::to_string_pretty(&Explained { explanation, comparison })?)

@@ -21,6 +21,18 @@ impl Bar {
         Self(bar)
     }
 
+    /// A sign of life with a label, for work of which nobody knows how long it takes.
+    pub fn spinner(label: impl Into<String>) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        // The template is a constant that is known to parse.
+        if let Ok(style) = ProgressStyle::with_template("{msg:<12} {spinner} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.set_message(label.into());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
     /// Shows the part that is done, from 0 to 1. Parts that arrive late never move the bar back.
     pub fn at(&self, part: f64) {
         let position = (part * STEPS as f64) as u64;

@@ -70,11 +70,11 @@ impl Audit {
             show(format_args!("\n{sums} opened, over at least {}", counted(fewest as u64, "client", "clients")))?;
             match audit.sum_epsilon {
                 Some(epsilon) => show(format_args!(
-                    "privacy loss of a sample by the authority's noise: epsilon {} at delta {}",
+                    "privacy loss of a sample in these sums: epsilon {} at delta {}",
                     significant(epsilon),
                     audit.delta
                 ))?,
-                None => show("no noise of the authority: a sum tells what its contributions tell together")?,
+                None => show("no noise: a sum tells what its contributions tell together")?,
             }
         }
         show(format_args!("\n{}", audit.mode.statement()))
