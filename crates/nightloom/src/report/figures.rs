@@ -140,9 +140,12 @@ pub(super) fn error_axis(accuracy: &Accuracy) -> String {
             );
         }
     }
-    // The names stand in two rows and point inwards, so that they neither meet nor leave the page.
-    let inwards = |at: f64| if at > 50.0 { ("end", -8) } else { ("start", 8) };
-    let ((bound_anchor, bound_shift), (error_anchor, error_shift)) = (inwards(at_bound), inwards(at_error));
+    // The names stand in two rows, and none leaves the page; that of the error points away from the line of the bound.
+    const ROOM: f64 = 20.0;
+    let (left, right) = (("end", -8), ("start", 8));
+    let (bound_anchor, bound_shift) = if at_bound > 50.0 { left } else { right };
+    let points_left = if at_error <= at_bound { at_error > ROOM } else { at_error > 100.0 - ROOM };
+    let (error_anchor, error_shift) = if points_left { left } else { right };
     let kind = if error <= bound { "error" } else { "error over" };
     let _ = write!(
         svg,

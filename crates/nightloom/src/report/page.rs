@@ -283,13 +283,17 @@ fn samples(html: &mut String, report: &Report) -> Result<(), ReportError> {
     );
     let (right, wrong): (Vec<&Sample>, Vec<&Sample>) =
         report.samples.iter().partition(|sample| sample.label == sample.prediction);
-    for (heading, group) in [("Misread", wrong), ("Read right", right)] {
+    let all: u64 = report.confusion.iter().flatten().sum();
+    let all_right: u64 = report.confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
+    for (heading, group, of) in [("Misread", wrong, all - all_right), ("Read right", right, all_right)] {
         if group.is_empty() {
             continue;
         }
+        let shown = group.len() as u64;
+        let part = if shown < of { format!(", {} of {}", Count(shown), Count(of)) } else { String::new() };
         let _ = writeln!(
             html,
-            "<h3>{heading}</h3>\n<ul class=\"samples {}\">",
+            "<h3>{heading}{part}</h3>\n<ul class=\"samples {}\">",
             match report.tone {
                 Tone::Ink => "ink",
                 Tone::Photograph => "photograph",

@@ -61,7 +61,11 @@ pub enum DataFileError {
         column: String,
     },
     /// A table of another number of columns.
-    #[error("{}: {found} columns besides the target, wanted {wanted}", path.display())]
+    #[error(
+        "{}: {found} columns besides the target, wanted {wanted}{}",
+        path.display(),
+        if *found == wanted + 1 { " (if the target is one of them, say which column it is)" } else { "" }
+    )]
     Columns {
         /// The file.
         path: PathBuf,
