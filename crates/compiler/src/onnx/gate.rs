@@ -104,7 +104,9 @@ fn decode(bytes: &[u8]) -> Result<ModelProto, Problem> {
     }
     parts::check(bytes).map_err(|error| match error {
         PartsError::TooMany => Problem::TooManyParts { limit: MAX_PARTS },
-        PartsError::Malformed => Problem::NotOnnx { reason: "it is not a protobuf message, or not all of one".to_owned() },
+        PartsError::Malformed => {
+            Problem::NotOnnx { reason: "it is not a protobuf message, or not all of one".to_owned() }
+        }
     })?;
     ModelProto::decode(bytes).map_err(|error| Problem::NotOnnx { reason: error.to_string() })
 }
