@@ -41,7 +41,7 @@ pub enum TrainFailure {
     Role { path: PathBuf, found: Role, wanted: Role },
     #[error(transparent)]
     Data(#[from] DataFileError),
-    #[error("{path}: {source}")]
+    #[error("{}{source}", of_samples(path, source))]
     Client { path: PathBuf, source: ClientError<TransportError> },
     #[error("{path}: {source}")]
     Upload { path: PathBuf, source: UploadError },
@@ -78,6 +78,14 @@ pub enum TrainFailure {
     Delegate { path: PathBuf, source: DelegateError },
     #[error(transparent)]
     Transport(#[from] TransportError),
+}
+
+/// The file that an error is about; what an authority says, or does not, is about none.
+fn of_samples(path: &Path, error: &ClientError<TransportError>) -> String {
+    match error {
+        ClientError::Ask(_) => String::new(),
+        _ => format!("{}: ", path.display()),
+    }
 }
 
 /// Names the file in an error of training.
