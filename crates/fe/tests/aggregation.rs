@@ -341,5 +341,6 @@ fn what_is_not_agreed_on_is_refused() {
     let mut ids = ids.to_vec();
     ids[1].round.number = 1;
     let refused = parties.session(&server).ask(&Request::SumKeys { contributions: ids }).unwrap_err();
-    assert!(matches!(refused, AskError::Refused(Refusal::Rounds { .. })), "{refused}");
+    let AskError::Refused(Refusal::Rounds { found, wanted }) = refused else { panic!("{refused}") };
+    assert_eq!((&*found, &*wanted), ("1", "0"));
 }
