@@ -98,6 +98,11 @@ impl TargetForm {
         }
     }
 
+    /// Whether a prediction can be right, and not only near.
+    pub fn are_classes(&self) -> bool {
+        matches!(self, Self::Classes(_))
+    }
+
     /// What is minimised for them: cross-entropy of classes, the squared error of numbers.
     pub fn loss(&self) -> Loss {
         match self {

@@ -10,25 +10,21 @@ const STEPS: u64 = 1000;
 impl Bar {
     /// A bar with a label.
     pub fn new(label: impl Into<String>) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr_with_hz(10));
-        // The template is a constant that is known to parse.
-        let style = ProgressStyle::with_template("{msg:<12} [{bar:40}] {percent:>3} % {elapsed}, {eta} left");
-        if let Ok(style) = style {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_message(label.into());
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
+        Self::of(Some(STEPS), "{msg:<12} [{bar:40}] {percent:>3} % {elapsed}, {eta} left", label.into())
     }
 
     /// A sign of life with a label, for work of which nobody knows how long it takes.
     pub fn spinner(label: impl Into<String>) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        // The template is a constant that is known to parse.
-        if let Ok(style) = ProgressStyle::with_template("{msg:<12} {spinner} {elapsed}") {
-            bar.set_style(style);
+        Self::of(None, "{msg:<12} {spinner} {elapsed}", label.into())
+    }
+
+    /// The templates are constants that are known to parse.
+    fn of(steps: Option<u64>, template: &str, label: String) -> Self {
+        let bar = ProgressBar::with_draw_target(steps, ProgressDrawTarget::stderr_with_hz(10));
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_message(label.into());
+        bar.set_message(label);
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }

@@ -4,7 +4,6 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nightloom_fe::agreement::TargetForm;
 use nightloom_fe::learn::first_layer::FixedPointError;
 use nightloom_fe::learn::network::Evaluation;
 use nightloom_fe::learn::trainer::{CheckpointError, Metrics, TrainError, save};
@@ -115,11 +114,12 @@ pub fn train<L: Link, R: Read + Seek>(
         let stepped = trainer.step(first);
         meter.training += start.elapsed();
         if let Err(error) = stepped {
-            match &options.checkpoint {
-                Some((path, _)) if trainer.progress().total().samples == 0 && is_over_budget(&error) => forget(path)?,
+            let error = if is_over_budget(&error) { RunError::Budget(error) } else { error.into() };
+            match (&options.checkpoint, &error) {
+                (Some((path, _)), RunError::Budget(_)) if trainer.progress().total().samples == 0 => forget(path)?,
                 _ => keep(trainer, options)?,
             }
-            return Err(if is_over_budget(&error) { RunError::Budget(error) } else { error.into() });
+            return Err(error);
         }
         let now = trainer.progress();
         let (epoch, step, ended) = (now.epoch, now.step, now.step == 0);
@@ -186,7 +186,7 @@ impl Meter {
         let oracle = first.oracle();
         let (costs, agreement) = (oracle.costs(), &oracle.session().token().agreement);
         Self {
-            classes: matches!(agreement.data().targets, TargetForm::Classes(_)),
+            classes: agreement.data().targets.are_classes(),
             training: Duration::ZERO,
             crypto: costs.time,
             key_bytes: costs.key_bytes,

@@ -5,7 +5,7 @@ use nightloom::output::{Format, NewFile, OutputError, Results};
 use nightloom::system_rng;
 use nightloom::train::data::{read_dataset, read_raw, read_unlabelled};
 use nightloom_fe::aggregate::{Contribution, count_rows, train_round};
-use nightloom_fe::agreement::{AgreementError, ContributionForm, TargetForm};
+use nightloom_fe::agreement::{AgreementError, ContributionForm};
 use nightloom_fe::client::Client as Encryptor;
 use nightloom_fe::delegate::MaskedProducts;
 use nightloom_fe::learn::{Seed, Targets};
@@ -167,7 +167,7 @@ impl Contribute {
                 let data = read_dataset(&self.samples, source.as_ref(), &agreement).map_err(TrainFailure::Data)?;
                 let network = model.as_network().at_file(path)?;
                 let local = train_round(&agreement, network, &data, Seed::random(&mut rng)).at_file(&self.samples)?;
-                let classes = matches!(agreement.data().targets, TargetForm::Classes(_));
+                let classes = agreement.data().targets.are_classes();
                 let training = local.training;
                 let words = format!(
                     "{} trained on, running {} {}",

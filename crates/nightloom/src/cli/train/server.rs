@@ -13,7 +13,7 @@ use nightloom::train::model::{Model, ModelError};
 use nightloom::train::run::{Figures, RunError, RunOptions, train};
 use nightloom::train::setup::NetworkName;
 use nightloom_fe::aggregate::{Contribution, first_network, next_network, open_sum};
-use nightloom_fe::agreement::{Agreement, AgreementId, ContributionForm, Labels, TargetForm};
+use nightloom_fe::agreement::{Agreement, AgreementId, ContributionForm, Labels};
 use nightloom_fe::delegate::multiply;
 use nightloom_fe::learn::optimizer::OptimizerSpec;
 use nightloom_fe::learn::privacy::PrivacySpec;
@@ -400,7 +400,7 @@ impl Run {
             (Some(test), Ok(network)) => Some(network.evaluate(&test, targets.loss())),
             _ => None,
         };
-        let classes = matches!(targets, TargetForm::Classes(_));
+        let classes = targets.are_classes();
         let accuracy = tested.filter(|_| classes).map(|tested| tested.accuracy());
         self.write(&model, out)?;
         if self.json {
