@@ -92,8 +92,12 @@ pub fn rotation(params: &CkksParams, level: Level) -> f64 {
 /// # Panics
 /// If the level is above the top.
 pub fn extended_rotation(params: &CkksParams, level: Level) -> f64 {
-    let rounding = slot_variance(params, ROUNDING_VARIANCE) * slot_variance(params, SECRET_VARIANCE);
-    key_switch(params, level).hypot(rounding.sqrt())
+    key_switch(params, level).hypot(second_rounding(params))
+}
+
+/// The rounding of the second of two components alone, as in a rotation of an extended ciphertext.
+pub fn second_rounding(params: &CkksParams) -> f64 {
+    (slot_variance(params, ROUNDING_VARIANCE) * slot_variance(params, SECRET_VARIANCE)).sqrt()
 }
 
 /// The rounding of an encoded vector: a plaintext at scale `D` differs from what it encodes by this over `D`, as long as

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use nightloom_ring::{Automorphism, Buffer, Digits, Eval, Quotient, RnsPoly, parallel};
 
+use crate::evaluation_keys::GaloisKey;
 use crate::keys::KeySwitchingKey;
 use crate::{CkksParams, Level};
 
@@ -180,6 +181,56 @@ impl<D: DigitLimbs> Switch<'_, D> {
             kernel.dot(basis.modulus(index), out, &terms);
         }
         add(index, positions, [out0, out1]);
+    }
+}
+
+/// An encryption over the extended basis and its images under automorphisms, summed. A limb is made of the digits while
+/// they are in the cache, whatever the number of images.
+pub(crate) struct SumOfImages<'a> {
+    pub params: &'a CkksParams,
+    pub level: Level,
+    /// Those of the quotient of the second polynomial by `P`.
+    pub digits: &'a Digits<'a>,
+    /// At least one.
+    pub keys: &'a [&'a GaloisKey],
+}
+
+impl SumOfImages<'_> {
+    /// The sum. `add` adds a limb of one of the encryption's two polynomials, with the index of the polynomial and of the
+    /// limb.
+    pub fn extended(&self, add: impl Fn(usize, usize, &mut [f64]) + Send + Sync) -> [RnsPoly<Eval>; 2] {
+        let basis = &self.params.level(self.level).extended;
+        let (pool, degree, kernel) = (self.params.pool(), self.params.degree(), self.params.kernel());
+        let work_space = || {
+            let limbs = || [(); 2].map(|()| pool.take(degree));
+            (pool.take_limbs(self.digits.len(), degree), [limbs(), limbs()])
+        };
+        let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
+        let task = |(digits, limbs): &mut (Vec<Buffer>, [[Buffer; 2]; 2]), index: usize, (u0, u1)| {
+            let (q, digits) = (basis.modulus(index), self.digits.limb(index, digits));
+            let halves = [u0, u1].into_iter().zip(limbs);
+            let half = |half: usize, (sum, [product, image]): (&mut [f64], &mut [Buffer; 2])| {
+                for (at, GaloisKey { automorphism, key }) in self.keys.iter().enumerate() {
+                    let (key_limb, key_half) = (key.limb_at(self.level, index), [&key.b, &key.a][half]);
+                    let factors = digits.iter().zip(key_half).map(|(digit, key)| (*digit, key.limb(key_limb)));
+                    kernel.dot(q, product, &factors.collect::<Vec<_>>());
+                    // The second polynomial is what the digits are of.
+                    if half == 0 {
+                        add(0, index, product);
+                    }
+                    if at == 0 {
+                        automorphism.apply_limb(kernel, sum, product);
+                    } else {
+                        automorphism.apply_limb(kernel, image, product);
+                        kernel.add(q, sum, image);
+                    }
+                }
+                add(half, index, sum);
+            };
+            parallel::for_each(halves, half);
+        };
+        parallel::for_each_with(u0.limbs_mut().zip(u1.limbs_mut()), work_space, task);
+        [u0, u1]
     }
 }
 

@@ -509,3 +509,40 @@ fn a_list_of_keys_is_what_is_made() {
     ];
     assert_eq!(listed, expected);
 }
+
+/// One step is the sum of the rotations in the extended basis, bit for bit; several are sums of sums, with the noise that
+/// every rotation and every rounding between the steps adds.
+#[test]
+fn folds_sum_neighbours_within_the_stated_noise() {
+    for_each_party(|mut party| {
+        let params = party.params.clone();
+        let keys = party.rotation_keys(&[(1, 4), (2, 4), (3, 4), (4, 3), (8, 2), (12, 2)]);
+        let values = party.values(6);
+        for level in [Level(2), Level(0), Level(1)] {
+            let x = party.encrypt(&values, &Scale::power_of_two(30), level);
+            let decomposed = party.evaluator.decompose(&x).unwrap();
+            let rotated_by = |by| party.evaluator.rotate_extended(&decomposed, by, &keys).unwrap();
+            let mut sum_of_rotations = rotated_by(0);
+            [1, 2, 3].into_iter().for_each(|by| sum_of_rotations.add_assign(&rotated_by(by)).unwrap());
+            let fold = |steps: &[&[usize]]| party.evaluator.fold(&x, steps, &keys).unwrap();
+            assert!(fold(&[&[1, 2, 3]]) == party.evaluator.divide(&sum_of_rotations).unwrap(), "at {level}");
+            assert!(fold(&[]) == x && fold(&[&[]]) == x && fold(&[&[], &[1]]) == fold(&[&[1]]));
+
+            let found = fold(&[&[1, 2, 3], &[4, 8, 12]]);
+            assert_eq!((found.level(), found.scale()), (level, x.scale()));
+            let sums =
+                |x: &[f64], step: [usize; 3]| step.iter().fold(x.to_vec(), |all, by| sum(&all, &rotated(x, *by)));
+            let expected = sums(&sums(&values, [1, 2, 3]), [4, 8, 12]);
+            let switches = noise::key_switch(&params, level) * (3.0f64 * 4.0 + 3.0).sqrt();
+            let roundings = (noise::second_rounding(&params) * 3f64.sqrt()).hypot(noise::rounding(&params, 2));
+            let stated = (4.0 * noise::fresh_symmetric(&params)).hypot(switches).hypot(roundings);
+            let relative = party.relative(&found, &expected, stated);
+            assert!((0.6..1.5).contains(&relative), "at {level}: {relative}");
+        }
+        let x = party.encrypt(&values, &Scale::power_of_two(30), Level(3));
+        let refused = |steps: &[&[usize]]| party.evaluator.fold(&x, steps, &keys).unwrap_err();
+        assert!(matches!(refused(&[&[1, 0]]), EvalError::NoSuchRotation { found: 0, .. }));
+        assert!(matches!(refused(&[&[5]]), EvalError::MissingKey { purpose: KeyPurpose::Rotation(5), .. }));
+        assert!(matches!(refused(&[&[1], &[8]]), EvalError::KeyLevelTooLow { purpose: KeyPurpose::Rotation(8), .. }));
+    });
+}

@@ -60,9 +60,8 @@ impl Program {
                     };
                     values[source.0].chunks_exact(period).flat_map(rotated).collect()
                 }
-                Op::Fold { source, rotations } => {
-                    let folded =
-                        |x: &[f64]| rotations.iter().fold(x.to_vec(), |x, rotation| slots::fold(&x, *rotation));
+                Op::Fold { source, steps } => {
+                    let folded = |x: &[f64]| steps.iter().fold(x.to_vec(), |x, step| slots::fold(&x, step));
                     values[source.0].chunks_exact(period).flat_map(folded).collect()
                 }
                 Op::AddSlots { source, values: added } => {

@@ -201,6 +201,13 @@ impl Work {
         Self::decomposition(limbs, special, n).times(1 + steps) + hoisted.times(steps + babies)
     }
 
+    /// A sum of rotations, so many in all, in some steps.
+    pub fn fold(steps: usize, rotations: usize, limbs: usize, special: usize, n: u64) -> Self {
+        Self::decomposition(limbs, special, n).times(steps)
+            + Self::baby_step(limbs, special, n).times(rotations)
+            + Self::division(steps + 1, limbs + special, special, n)
+    }
+
     /// One rotation of a decomposed ciphertext, divided.
     pub fn hoisted_rotation(limbs: usize, special: usize, n: u64) -> Self {
         Self::baby_step(limbs, special, n) + Self::division(2, limbs + special, special, n)
@@ -283,8 +290,9 @@ impl Program {
                 let features = self.types()[source.0].features;
                 Work::rotations(rotations, *base, limbs, special, n).times(features)
             }
-            Op::Fold { rotations, .. } => {
-                Work::key_switch(result.features, limbs, special, special, n).times(rotations.len())
+            Op::Fold { steps, .. } => {
+                let rotations = steps.iter().map(Vec::len).sum();
+                Work::fold(steps.len(), rotations, limbs, special, n).times(result.features)
             }
             Op::AddSlots { .. } => Work::products(1, result.features, limbs, n),
         }

@@ -90,6 +90,12 @@ pub enum VerifyError {
         /// Position of the operation.
         op: usize,
     },
+    /// A step of a fold that adds nothing, or a vector to itself.
+    #[error("operation {op}: wanted rotations in every step of the fold, and none by 0 slots")]
+    FoldStep {
+        /// Position of the operation.
+        op: usize,
+    },
     /// A weight that is too large for its scale.
     #[error("operation {op}: a weight of {weight} at scale {scale} is too large to encode")]
     Weight {

@@ -157,8 +157,8 @@ impl MatrixProduct {
         if self.rows < self.inner {
             // Every copy of the left factor has met other rows of the right one.
             let copies = self.inner / self.rows;
-            let rotations = (0..copies.ilog2()).map(|bit| (self.rows * step) << bit).collect();
-            product = push(Op::Fold { source: product, rotations });
+            let steps = (0..copies.ilog2()).map(|bit| vec![(self.rows * step) << bit]).collect();
+            product = push(Op::Fold { source: product, steps });
         }
         let names = vec!["matrix product".to_owned(); ops.len()];
         Ok(Program::new(params, ops, names, product)?.with_capacity(1))

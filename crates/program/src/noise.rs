@@ -108,7 +108,7 @@ struct Entering {
     /// Variance in every slot of roundings and key switches, which hold a product with the secret.
     product: f64,
     /// The same for every rotation inside the operation, after which more is done: by a baby step of a matrix over slots,
-    /// by either step of [`Op::Rotate`], by a step of [`Op::Fold`].
+    /// by either step of [`Op::Rotate`], by a rotation of [`Op::Fold`].
     baby: f64,
 }
 
@@ -127,7 +127,10 @@ impl Program {
                 (vec![1.0; matrix.shape().columns * matrix.period()], squares.sum::<f64>() / slots as f64)
             }
             // What later steps sum is counted as if it were independent.
-            Op::Fold { rotations, .. } => (Vec::new(), (1u64 << rotations.len().min(63)) as f64 - 1.0),
+            Op::Fold { steps, .. } => {
+                let later = |sum: f64, step: &Vec<usize>| sum * (1 + step.len()) as f64 + step.len() as f64;
+                (Vec::new(), steps.iter().fold(0.0, later))
+            }
             Op::Rotate { .. } => (Vec::new(), 1.0),
             _ => (Vec::new(), 0.0),
         };
@@ -181,11 +184,11 @@ impl Program {
                     baby: square(switch, source.scale.to_f64()),
                 }
             }
-            Op::Fold { .. } => {
-                let each = square(scheme::key_switch(params, result.level), scale)
-                    + square(scheme::rounding(params, 2), scale);
-                Entering { baby: each, ..none }
-            }
+            Op::Fold { .. } => Entering {
+                product: square(scheme::rounding(params, 2), scale),
+                baby: square(scheme::key_switch(params, result.level), scale),
+                ..none
+            },
             Op::Linear { .. } | Op::Square { .. } | Op::Multiply { .. } | Op::DropTo { .. } | Op::AddSlots { .. } => {
                 none
             }
@@ -346,13 +349,21 @@ impl Program {
                     };
                     add(source.0, &mut adjoint.chunks_exact(slots * rotations.len()).flat_map(back));
                 }
-                Op::Fold { source, rotations } => {
+                Op::Fold { source, steps } => {
+                    let scale = self.types()[op].scale.to_f64();
+                    let rounded = (scheme::second_rounding(self.params()) / scale).powi(2);
                     let mut folded = adjoint;
-                    for rotation in rotations.iter().rev() {
+                    for (at, step) in steps.iter().enumerate().rev() {
                         // The noise of a step is summed by the steps after it.
-                        add_squares(*baby, &folded, &mut noise.product);
-                        let before = |y: &[f64]| crate::slots::fold_transposed(y, *rotation);
-                        folded = folded.chunks_exact(slots).flat_map(before).collect();
+                        add_squares(*baby * step.len() as f64, &folded, &mut noise.product);
+                        let before = |y: &[f64]| crate::slots::fold_transposed(y, step);
+                        let mut moved: Vec<f64> = folded.chunks_exact(slots).flat_map(before).collect();
+                        std::mem::swap(&mut folded, &mut moved);
+                        if at > 0 {
+                            // What is added to the sum itself was not rounded.
+                            let rotated = folded.iter().zip(&moved).map(|(all, itself)| all - itself);
+                            add_squares(rounded, &rotated.collect::<Vec<_>>(), &mut noise.product);
+                        }
                     }
                     add(source.0, &mut folded.into_iter());
                 }

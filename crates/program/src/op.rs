@@ -104,12 +104,12 @@ pub enum Op {
         /// A rotation is made by a giant step, a multiple of this, and a baby step below it; a power of two.
         base: usize,
     },
-    /// Adds to every slot the one `rotation` further on, for each rotation in turn, in every ciphertext by itself.
+    /// In each step adds to every slot the ones further on by each of some rotations, in every ciphertext by itself.
     Fold {
         /// The array.
         source: ValueId,
-        /// The rotations, in order.
-        rotations: Vec<usize>,
+        /// The rotations of each step, none of them 0.
+        steps: Vec<Vec<usize>>,
     },
     /// Adds vectors of slots.
     AddSlots {

@@ -133,7 +133,8 @@ impl Program {
         let period = |(op, result): (&Op, &ValueType)| match op {
             Op::SlotMatrix { matrix, .. } => matrix.period(),
             Op::Model { period, .. } => *period,
-            Op::Fold { rotations, .. } | Op::Rotate { rotations, .. } => rotated_period(rotations),
+            Op::Fold { steps, .. } => rotated_period(steps.iter().flatten()),
+            Op::Rotate { rotations, .. } => rotated_period(rotations),
             Op::AddSlots { values, .. } => values.len() / result.features,
             _ => 1,
         };
@@ -159,7 +160,9 @@ impl Program {
                         add(rotation - rotation % base, result.level);
                     });
                 }
-                Op::Fold { rotations, .. } => rotations.iter().for_each(|rotation| add(*rotation, result.level)),
+                Op::Fold { steps, .. } => {
+                    steps.iter().flatten().for_each(|rotation| add(*rotation, result.level));
+                }
                 _ => {}
             }
         }

@@ -253,14 +253,18 @@ pub fn rotate(x: &[f64], rotation: usize) -> impl Iterator<Item = f64> {
     tail.iter().chain(head).copied()
 }
 
-/// What a fold makes of a vector: to every slot the one `rotation` further on is added.
-pub fn fold(x: &[f64], rotation: usize) -> Vec<f64> {
-    x.iter().zip(rotate(x, rotation)).map(|(x, rotated)| x + rotated).collect()
+/// What a step of a fold makes of a vector: to every slot the ones further on by each of the rotations are added.
+pub fn fold(x: &[f64], step: &[usize]) -> Vec<f64> {
+    let mut sum = x.to_vec();
+    for rotation in step {
+        sum.iter_mut().zip(rotate(x, *rotation)).for_each(|(sum, rotated)| *sum += rotated);
+    }
+    sum
 }
 
 /// The transpose of [`fold`].
-pub fn fold_transposed(y: &[f64], rotation: usize) -> Vec<f64> {
-    fold(y, y.len() - rotation % y.len())
+pub fn fold_transposed(y: &[f64], step: &[usize]) -> Vec<f64> {
+    fold(y, &step.iter().map(|rotation| y.len() - rotation % y.len()).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -307,7 +311,7 @@ mod tests {
         }
         for i in 0..16 {
             for j in 0..16 {
-                assert_eq!(fold(&unit(j, 16), 5)[i], fold_transposed(&unit(i, 16), 5)[j]);
+                assert_eq!(fold(&unit(j, 16), &[5, 9])[i], fold_transposed(&unit(i, 16), &[5, 9])[j]);
             }
         }
     }

@@ -38,8 +38,8 @@ pub(crate) fn types(params: &CkksParams, ops: &[Op]) -> Result<Vec<ValueType>, V
 }
 
 /// The shortest period that has these rotations.
-pub(crate) fn rotated_period(rotations: &[usize]) -> usize {
-    rotations.iter().max().map_or(1, |largest| (largest + 1).next_power_of_two())
+pub(crate) fn rotated_period<'a>(rotations: impl IntoIterator<Item = &'a usize>) -> usize {
+    rotations.into_iter().max().map_or(1, |largest| (largest + 1).next_power_of_two())
 }
 
 struct Rule<'a> {
@@ -134,9 +134,12 @@ impl Rule<'_> {
                 }
                 Ok(ValueType { features: operand.features * rotations.len(), ..operand.clone() })
             }
-            Op::Fold { source, rotations } => {
+            Op::Fold { source, steps } => {
                 self.special_primes()?;
-                Ok(self.slots(*source, rotated_period(rotations))?.clone())
+                if steps.iter().any(|step| step.is_empty() || step.contains(&0)) {
+                    return Err(VerifyError::FoldStep { op: self.op });
+                }
+                Ok(self.slots(*source, rotated_period(steps.iter().flatten()))?.clone())
             }
             Op::AddSlots { source, values } => {
                 let operand = self.operand(*source)?;

@@ -36,7 +36,7 @@ pub(crate) const MAX_PERIOD: usize = 1 << 17;
 const MAX_SLOT_ARRAY: usize = 1 << 16;
 /// Most slots that one operation adds.
 const MAX_ADDED_SLOTS: usize = 1 << 24;
-/// Most rotations of one fold.
+/// Most steps of one fold, and most rotations of a step.
 const MAX_FOLDS: usize = 64;
 /// Most weights of one matrix over slots, zeros included: 2 GiB.
 const MAX_SLOT_WEIGHTS: u64 = 1 << 29;
@@ -129,10 +129,16 @@ fn write_op(writer: &mut Writer<impl Write>, op: &Op) -> IoResult {
             writer.u8(u8::from(*rescale))?;
             write_slot_matrix(writer, matrix)
         }
-        Op::Fold { source, rotations } => {
-            unary(writer, 9, *source)?;
-            writer.u32(rotations.len() as u32)?;
-            rotations.iter().try_for_each(|rotation| writer.u32(*rotation as u32))
+        Op::Fold { source, steps } => {
+            let doubles = steps.iter().all(|step| step.len() == 1);
+            unary(writer, if doubles { 9 } else { 13 }, *source)?;
+            writer.u32(steps.len() as u32)?;
+            steps.iter().try_for_each(|step| {
+                if !doubles {
+                    writer.u32(step.len() as u32)?;
+                }
+                step.iter().try_for_each(|rotation| writer.u32(*rotation as u32))
+            })
         }
         Op::AddSlots { source, values } => {
             unary(writer, 10, *source)?;
@@ -273,8 +279,8 @@ fn read_op(reader: &mut Reader<impl Read>) -> Result<Op, DecodeError> {
         9 => {
             let source = value(reader)?;
             let count = reader.count("rotations of a fold", 4, MAX_FOLDS)?;
-            let rotation = |_| Ok(reader.u32()? as usize);
-            Op::Fold { source, rotations: (0..count).map(rotation).collect::<Result<_, DecodeError>>()? }
+            let step = |_| Ok(vec![reader.u32()? as usize]);
+            Op::Fold { source, steps: (0..count).map(step).collect::<Result<_, DecodeError>>()? }
         }
         10 => {
             let source = value(reader)?;
@@ -295,7 +301,21 @@ fn read_op(reader: &mut Reader<impl Read>) -> Result<Op, DecodeError> {
             let rotations = (0..count).map(|_| Ok(reader.u32()? as usize)).collect::<Result<_, DecodeError>>()?;
             Op::Rotate { source, rotations, base }
         }
-        found => return Err(DecodeError::Value { what: "operation", found: found.into(), wanted: "0 to 12" }),
+        13 => {
+            let source = value(reader)?;
+            let count = reader.count("steps of a fold", 8, MAX_FOLDS)?;
+            let step = |_| {
+                let count = reader.count("rotations of a step", 4, MAX_FOLDS)?;
+                (0..count).map(|_| Ok(reader.u32()? as usize)).collect::<Result<Vec<_>, DecodeError>>()
+            };
+            let steps: Vec<Vec<usize>> = (0..count).map(step).collect::<Result<_, DecodeError>>()?;
+            // What has one encoding keeps it.
+            if steps.iter().all(|step| step.len() == 1) {
+                return Err(DecodeError::Value { what: "rotations of every step", found: 1, wanted: "several in one" });
+            }
+            Op::Fold { source, steps }
+        }
+        found => return Err(DecodeError::Value { what: "operation", found: found.into(), wanted: "0 to 13" }),
     })
 }
 

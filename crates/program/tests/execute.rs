@@ -291,7 +291,10 @@ fn slot_programs(params: &CkksParams) -> Vec<Program> {
         weight_scale: Scale::power_of_two(20),
         rescale,
     };
-    let fold = |source, rotations: &[usize]| Op::Fold { source: ValueId(source), rotations: rotations.to_vec() };
+    let fold = |source, steps: &[&[usize]]| Op::Fold {
+        source: ValueId(source),
+        steps: steps.iter().map(|step| step.to_vec()).collect(),
+    };
     let add = |source, slots: usize| Op::AddSlots {
         source: ValueId(source),
         values: (0..slots).map(|slot| slot as f64 / 7.0 - 1.0).collect(),
@@ -305,12 +308,12 @@ fn slot_programs(params: &CkksParams) -> Vec<Program> {
         vec![
             input(1),
             multiply(0, matrix(4, &[0, 1, 3, 4, 9, 33, 63], 1), false),
-            fold(1, &[8, 16]),
+            fold(1, &[&[8, 16, 24], &[32]]),
             add(2, 8),
             square(3),
             fused(4),
             multiply(5, matrix(64, &[2, 5], 2), true),
-            fold(6, &[1]),
+            fold(6, &[&[1]]),
         ],
         // Only baby steps, only giant steps, no rotation at all.
         vec![input(1), multiply(0, matrix(64, &[0, 7, 8], 3), true)],
@@ -321,7 +324,7 @@ fn slot_programs(params: &CkksParams) -> Vec<Program> {
             input(3),
             multiply(0, slot_matrix([2, 3], 8, Giants::Chained, &chained, 6), true),
             add(1, 2 * 16),
-            fold(2, &[1, 32]),
+            fold(2, &[&[1], &[2, 9], &[32]]),
             square(3),
             fused(4),
             multiply(5, slot_matrix([1, 2], 4, Giants::Separate, &narrow, 7), false),
@@ -487,8 +490,8 @@ fn keys_for_exactly_the_rotations_of_a_program_are_asked_for() {
     let program = &slot_programs(params)[0];
     let rotations: Vec<(usize, Level)> = program.rotations().into_iter().collect();
     let at = |rotations: &[usize], level| rotations.iter().map(|r| (*r, Level(level))).collect::<Vec<_>>();
-    // Baby steps 1 and 3, giant steps 4, 8, 32 and 60, folds 8 and 16; 2 and 5 below the square, 1 is already there.
-    let mut expected = at(&[1, 3, 4, 8, 16, 32, 60], 2);
+    // Baby steps 1 and 3, giant steps 4, 8, 32 and 60, folds 8, 16, 24 and 32; 2 and 5 below the square, 1 is already there.
+    let mut expected = at(&[1, 3, 4, 8, 16, 24, 32, 60], 2);
     expected.extend(at(&[2, 5], 1));
     expected.sort();
     assert_eq!(rotations, expected);
@@ -535,7 +538,10 @@ fn ill_typed_slot_operations_are_refused() {
     check(1, matrix(2048, 1.0, false), |e| matches!(e, VerifyError::Period { found: 2048, slots: 1024, .. }));
     check(1, matrix(4, 1e9, false), |e| matches!(e, VerifyError::Weight { .. }));
     check(1, matrix(4, 1.0, true), |e| matches!(e, VerifyError::Bottom { .. }));
-    check(1, Op::Fold { source: ValueId(0), rotations: vec![1024] }, |e| matches!(e, VerifyError::Period { .. }));
+    let fold = |steps: &[&[usize]]| Op::Fold { source: ValueId(0), steps: steps.iter().map(|s| s.to_vec()).collect() };
+    check(1, fold(&[&[1], &[2, 1024]]), |e| matches!(e, VerifyError::Period { .. }));
+    check(1, fold(&[&[1], &[]]), |e| matches!(e, VerifyError::FoldStep { .. }));
+    check(1, fold(&[&[1, 0]]), |e| matches!(e, VerifyError::FoldStep { .. }));
     check(1, add(vec![1.0; 3]), |e| matches!(e, VerifyError::Period { found: 3, .. }));
     check(2, add(vec![1.0; 3]), |e| matches!(e, VerifyError::Features { found: 3, wanted: 2, .. }));
     check(0, add(vec![1.0; 2]), |e| matches!(e, VerifyError::Features { found: 2, wanted: 0, .. }));

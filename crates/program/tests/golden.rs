@@ -35,8 +35,8 @@ const RINGS: [Ring; 2] = [Ring::Standard, Ring::ConjugateInvariant];
 type MakeProgram = fn(Ring) -> Program;
 
 /// Programs, and the client specification of each.
-const PROGRAMS: [(&str, MakeProgram); 4] =
-    [("features", features), ("slots", slots), ("arrays", arrays), ("secure", secure)];
+const PROGRAMS: [(&str, MakeProgram); 5] =
+    [("features", features), ("slots", slots), ("folds", folds), ("arrays", arrays), ("secure", secure)];
 
 /// Below 128 bits: small files. The parameters of the golden keys.
 fn toy_insecure(ring: Ring) -> CkksParams {
@@ -111,12 +111,19 @@ fn slots(ring: Ring) -> Program {
             ("x", Op::Input { features: 1, level: Level(1), scale: two_to(26) }),
             ("add", Op::AddSlots { source: ValueId(0), values: vec![0.1, -0.25, 0.0, 1.5] }),
             ("matrix", Op::SlotMatrix { source: ValueId(1), matrix: full, weight_scale: two_to(24), rescale: true }),
-            ("fold", Op::Fold { source: ValueId(2), rotations: vec![1, 4] }),
+            ("fold", Op::Fold { source: ValueId(2), steps: vec![vec![1], vec![4]] }),
             ("zero", Op::SlotMatrix { source: ValueId(3), matrix: least, weight_scale: two_to(3), rescale: false }),
             ("one", Op::AddSlots { source: ValueId(4), values: vec![0.75] }),
         ],
     );
     program.with_compression(Compression { slots: 8, bits: 20 }).unwrap().with_capacity(2)
+}
+
+/// Steps of several rotations.
+fn folds(ring: Ring) -> Program {
+    let input = Op::Input { features: 1, level: Level(1), scale: Scale::power_of_two(26) };
+    let steps = vec![vec![1, 2, 3], vec![4], vec![8, 16, 24]];
+    program(&toy_insecure(ring), vec![("x", input), ("fold", Op::Fold { source: ValueId(0), steps })])
 }
 
 /// Several ciphertexts a value, giant steps in a chain, rotations, and encrypted weights.

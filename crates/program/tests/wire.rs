@@ -332,7 +332,7 @@ fn every_operation(params: &CkksParams) -> Program {
                 bias: vec![-1.0],
             },
             Op::SlotMatrix { source: ValueId(8), matrix: slots, weight_scale: two_to(10), rescale: true },
-            Op::Fold { source: ValueId(9), rotations: vec![1, 2] },
+            Op::Fold { source: ValueId(9), steps: vec![vec![1], vec![2]] },
             Op::AddSlots { source: ValueId(10), values: vec![0.5, -0.0] },
             Op::Rotate { source: ValueId(11), rotations: vec![0, 3], base: 2 },
             Op::SlotMatrix { source: ValueId(12), matrix: turned, weight_scale: two_to(1), rescale: false },
@@ -469,10 +469,13 @@ fn arbitrary_slots(source: ValueId, seed: u64) -> Op {
                     weight_scale: Scale::power_of_two(random(15) as i32 - 5),
                     rescale: random(2) == 0,
                 },
-                Err(_) => Op::Fold { source, rotations: vec![] },
+                Err(_) => Op::Fold { source, steps: vec![] },
             }
         }
-        1 => Op::Fold { source, rotations: (0..random(4)).map(|_| random(period as u64)).collect() },
+        1 => {
+            let mut step = || (0..1 + random(3)).map(|_| 1 + random(period as u64 - 1)).collect();
+            Op::Fold { source, steps: (0..period.ilog2()).map(|_| step()).collect() }
+        }
         2 => {
             let rotations = (0..period).filter(|_| random(3) == 0).collect();
             Op::Rotate { source, rotations, base: 1 << random(5) }
@@ -1136,13 +1139,16 @@ fn bad_operations_are_named() {
             writer.u32(output)
         })
     };
-    for code in [13u8, 255] {
+    for code in [14u8, 255] {
         let found = input_and(&[code], 0);
         assert!(
             matches!(found, DecodeError::Value { what: "operation", found, .. } if u64::from(code) == found),
             "{found}"
         );
     }
+    // Steps of one rotation each have an encoding of their own.
+    let found = input_and(&[13, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], 1);
+    assert!(matches!(found, DecodeError::Value { what: "rotations of every step", .. }), "{found}");
     let ill_typed: [&[u8]; 6] = [
         // Of a later value, of two components, above the top, of another value.
         &[2, 1, 0, 0, 0],

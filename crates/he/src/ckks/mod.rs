@@ -5,6 +5,7 @@ mod compressed;
 mod encoder;
 mod evaluator;
 mod extended;
+mod fold;
 mod message;
 mod rotation;
 mod scale;

@@ -130,13 +130,8 @@ impl Prepared {
                 let arrays = array.par_iter().map(rotated).collect::<Result<Vec<_>, EvalError>>()?;
                 arrays.into_iter().flatten().map(|ciphertext| finished(Ok(ciphertext))).collect()
             }
-            Op::Fold { rotations, .. } => {
-                let fold = |ciphertext: &Ciphertext| {
-                    rotations.iter().try_fold(ciphertext.clone(), |sum, rotation| {
-                        evaluator.add(&sum, &evaluator.rotate(&sum, *rotation, keys)?)
-                    })
-                };
-                array.par_iter().map(|ciphertext| finished(fold(ciphertext))).collect()
+            Op::Fold { steps, .. } => {
+                array.par_iter().map(|ciphertext| finished(evaluator.fold(ciphertext, steps, keys))).collect()
             }
             _ => {
                 let pairs = array.par_iter().zip(plain);

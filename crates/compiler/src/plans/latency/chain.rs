@@ -31,6 +31,8 @@ pub(super) struct ChainLayer {
     pub rescale_square: usize,
     /// How rotations are made.
     pub steps: Steps,
+    /// The rotations of each step of the fold.
+    pub folds: Vec<Vec<usize>>,
 }
 
 /// Sizes of primes: there are too few smaller ones, and none larger.
@@ -40,6 +42,17 @@ pub(super) const MAX_PRIME_BITS: u32 = 50;
 const MAX_BOTTOM: usize = 3;
 /// Beyond this many layers all are treated alike.
 const MAX_ENUMERATED: usize = 4;
+
+/// Most folds in one step, which then has `2^MAX_COMBINED - 1` rotations.
+const MAX_COMBINED: usize = 4;
+
+/// The work of one fold by these steps.
+pub(super) fn fold_work(steps: &[Vec<usize>], limbs: usize, special: usize, n: u64) -> Work {
+    if steps.is_empty() {
+        return Work::default();
+    }
+    Work::fold(steps.len(), steps.iter().map(Vec::len).sum(), limbs, special, n)
+}
 
 /// All chains of a degree, the fastest first.
 pub(super) fn candidates(packed: &Packed, log_degree: u32, insecure: bool, prices: &Prices) -> Vec<Chain> {
@@ -93,7 +106,8 @@ impl Chain {
             work = work + packed.matrix_work(&steps, limbs, special, *rescale_matrix, n);
             limbs -= usize::from(*rescale_matrix);
             let ciphertexts = packed.layer.output.ciphertexts();
-            work = work + Work::key_switch(ciphertexts, limbs, special, special, n).times(packed.layer.folds.len());
+            let folds = packed.cheapest_folds(limbs, special, n, prices);
+            work = work + fold_work(&folds, limbs, special, n).times(ciphertexts);
             if packed.squared {
                 work = work + Work::square(ciphertexts, limbs, n);
                 let divisor = special + usize::from(*rescale_square > 0);
@@ -104,7 +118,7 @@ impl Chain {
                 }
             }
             let (rescale_matrix, rescale_square) = (*rescale_matrix, *rescale_square);
-            layers.push(ChainLayer { rescale_matrix, rescale_square, steps });
+            layers.push(ChainLayer { rescale_matrix, rescale_square, steps, folds });
         }
         Self { log_degree, primes, special, layers, seconds: work.seconds(prices, n as usize) }
     }
@@ -132,6 +146,15 @@ impl PackedLayer {
         // A period of one slot has one way.
         let none = Steps { base: 1, kind: Giants::Separate, babies: 0, giants: 0, keys: 0 };
         Steps::cheapest(&self.steps, seconds(baby), seconds(giant)).cloned().unwrap_or(none)
+    }
+
+    /// The cheapest way to fold; of several as cheap the one with the fewest keys.
+    pub fn cheapest_folds(&self, limbs: usize, special: usize, n: u64, prices: &Prices) -> Vec<Vec<usize>> {
+        let doublings = self.layer.folds.len();
+        let counts = doublings.div_ceil(MAX_COMBINED).max(1)..=doublings;
+        let options = counts.rev().map(|steps| self.layer.fold_steps(steps));
+        let cost = |steps: &Vec<Vec<usize>>| fold_work(steps, limbs, special, n).seconds(prices, n as usize);
+        options.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or_default()
     }
 
     /// The work of the layer's matrix.

@@ -391,7 +391,13 @@ fn estimate(
             }
         };
         let division = (noise.rounding / after).powi(2);
-        let folds = (folded - 1.0) * (key_switch(limbs).hypot(noise.rounding) / after).powi(2);
+        // Between steps one component is rounded, and all rotations of a step share that rounding.
+        let mut folds = 0.0;
+        for (at, step) in step.folds.iter().map(|step| step.len() as f64).enumerate() {
+            let rounding = if at == 0 { 0.0 } else { step * noise.rounding };
+            folds = (1.0 + step) * folds + step * key_switch(limbs).powi(2) + rounding.powi(2);
+        }
+        let folds = (folds + noise.rounding.powi(2)) / after.powi(2);
         gaussian += facts.gains[value].powi(2) * folded * rounded;
         // A compressed result is the mean of the slots that should be equal.
         let mean = if compressed && !packed_layer.squared { mean_of } else { 1.0 };

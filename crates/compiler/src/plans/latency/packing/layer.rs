@@ -20,7 +20,7 @@ pub struct Place {
 pub struct SlotLayer {
     /// One weight a slot of the period.
     pub diagonals: BTreeMap<Place, Vec<f64>>,
-    /// Rotations that are folded in, in order.
+    /// Rotations that are folded in, in order, each twice the one before.
     pub folds: Vec<usize>,
     /// Added at the end, by position in the result.
     pub bias: Vec<f64>,
@@ -148,6 +148,18 @@ impl SlotLayer {
             output: self.output.interleaved(batch, rows),
             inputs: self.inputs,
         }
+    }
+
+    /// The rotations of each step if the folds are done in this many: a step for `r`, `2 r`, .., `2^(k-1) r` adds the
+    /// rotations by `r`, `2 r`, .., `(2^k - 1) r`. The first steps are the ones that combine most.
+    ///
+    /// # Panics
+    /// For no steps.
+    pub fn fold_steps(&self, steps: usize) -> Vec<Vec<usize>> {
+        let (least, larger) = (self.folds.len() / steps, self.folds.len() % steps);
+        let multiples = |folds: &[usize]| (1..1 << folds.len()).map(|times| times * folds[0]).collect();
+        let (first, rest) = self.folds.split_at(larger * (least + 1));
+        first.chunks(least + 1).chain(rest.chunks(least.max(1))).map(multiples).collect()
     }
 
     /// The period before the folds.
