@@ -1,8 +1,9 @@
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nightloom_compiler::plans::latency::Weights;
 use nightloom_compiler::plans::select::{Goal, Objective};
+use nightloom_he::EvaluationKeys;
 use nightloom_he::security::SECURITY_BITS;
 use nightloom_he::wire::write_evaluation_keys;
 use nightloom_program::EncryptedModel;
@@ -24,7 +25,7 @@ use crate::server::{Server, ServerError};
 pub const LATENCY_RUNS: usize = 21;
 
 /// Requests whose operations are timed one by one, beside those that are timed as a whole.
-const PROFILED_RUNS: usize = 5;
+const PROFILED_RUNS: usize = 21;
 
 /// What is measured: requests of some images, with the model in the clear or encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,10 @@ pub struct LatencyReport {
     pub evaluate_ms: f64,
     /// The smallest of these.
     pub evaluate_min_ms: f64,
+    /// The same requests on one thread, in turn with those on several; median. Only with several threads.
+    pub one_thread_ms: Option<f64>,
+    /// How many times faster the threads were than one, by request; median.
+    pub speedup: Option<f64>,
     /// What the planner predicted for one thread of this machine.
     pub predicted_ms: f64,
     /// Milliseconds to read, decrypt and decode the response; median.
@@ -102,7 +107,7 @@ pub struct LatencyReport {
     pub accuracy: f64,
     /// Share of those whose class is that of ONNX Runtime.
     pub agreement: f64,
-    /// Largest memory of the process so far, client and service together.
+    /// Largest memory of the process after the first request, client and service together.
     pub peak_rss_bytes: Option<u64>,
     /// Runs, each with other images.
     pub runs: usize,
@@ -121,6 +126,8 @@ pub struct OperationTime {
     pub predicted_ms: f64,
     /// Milliseconds that it took; the median of the runs.
     pub measured_ms: f64,
+    /// Milliseconds that it took on one thread; only with several.
+    pub one_thread_ms: Option<f64>,
 }
 
 impl fmt::Display for LatencyReport {
@@ -147,6 +154,9 @@ impl fmt::Display for LatencyReport {
         ] {
             writeln!(f, "{stage:<16} {milliseconds:>10.2} ms")?;
         }
+        if let (Some(one), Some(speedup)) = (self.one_thread_ms, self.speedup) {
+            writeln!(f, "{:<16} {one:>10.2} ms, {speedup:.2} times as long", "one thread")?;
+        }
         for (name, bytes) in [
             ("request", self.request_bytes),
             ("response", self.response_bytes),
@@ -171,7 +181,7 @@ impl fmt::Display for LatencyReport {
         }
         write!(f, "\n\n{:<24} {:<24} {:>12} {:>12}", "operation", "layer", "predicted ms", "measured ms")?;
         for operation in &self.operations {
-            let OperationTime { name, layer, predicted_ms, measured_ms } = operation;
+            let OperationTime { name, layer, predicted_ms, measured_ms, .. } = operation;
             let layer: String = layer.chars().take(24).collect();
             write!(f, "\n{name:<24} {layer:<24} {predicted_ms:>12.3} {measured_ms:>12.3}")?;
         }
@@ -188,6 +198,35 @@ pub fn latency(job: LatencyJob, options: Options) -> Result<LatencyReport, Bench
     // The calibration's memory is not the network's: Linux forgets the peak if asked.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     measure(job, options, prices).map_err(BenchError::Demo)
+}
+
+/// A service that has a client's keys.
+struct Service<'a> {
+    server: Server,
+    model: &'a EncryptedModel,
+    keys: &'a EvaluationKeys,
+}
+
+impl Service<'_> {
+    /// The response, and the time that it took.
+    fn answer(&self, request: &[u8]) -> Result<(Vec<u8>, Duration), DemoError> {
+        let (start, mut response) = (Instant::now(), Vec::new());
+        let result = self.server.run_with_model(request, self.model, self.keys, &mut response, &|_| {});
+        result.map_err(JobError::from)?;
+        Ok((response, start.elapsed()))
+    }
+
+    /// The milliseconds of each operation; the first reads the request.
+    fn operations(&self, request: &[u8]) -> Result<Vec<f64>, DemoError> {
+        let (executor, start) = (self.server.executor(), Instant::now());
+        let (header, mut reader) = self.server.read_header(request).map_err(JobError::from)?;
+        let batch = read_batch(&mut reader, self.server.params(), &header, executor.threads());
+        let (batch, read) = (batch.map_err(JobError::from)?, start.elapsed());
+        let timed = executor.run_timed(batch, &self.model.arrays, self.keys, &|_| {});
+        let (_, mut seconds) = timed.map_err(|error| JobError::from(ServerError::from(error)))?;
+        seconds[0] += read.as_secs_f64();
+        Ok(seconds.into_iter().map(|seconds| 1e3 * seconds).collect())
+    }
 }
 
 fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyReport, DemoError> {
@@ -226,11 +265,16 @@ fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyR
     };
     let setup_s = start.elapsed().as_secs_f64();
 
+    let service = Service { server, model: &encrypted_model, keys: &evaluation };
     let program = compiled.plan.program();
     let (mut encrypt, mut evaluate, mut decrypt) = (Vec::new(), Vec::new(), Vec::new());
     let (mut request_bytes, mut response_bytes, mut max_error) = (0, 0, 0.0f64);
     let (mut correct, mut agreeing) = (0, 0);
     let mut by_operation: Vec<Vec<f64>> = vec![Vec::new(); program.ops().len()];
+    let mut by_operation_on_one = by_operation.clone();
+    // Made when the memory of the one that is measured is known.
+    let (mut one_thread, mut peak_rss_bytes): (Option<Service<'_>>, _) = (None, None);
+    let (mut one_thread_times, mut speedups) = (Vec::new(), Vec::new());
     // The first run fills pools and caches, and is not counted.
     for run in 0..=options.runs {
         let first = (SAMPLES + run * batch) % (images.len() - batch + 1);
@@ -242,24 +286,19 @@ fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyR
             .encrypt(&one, EncryptionKey::Secret(&keys.secret), &mut rng, &mut request, &|_| {})
             .map_err(JobError::from)?;
         let encrypted = start.elapsed();
-        let start = Instant::now();
-        let mut response = Vec::new();
-        server
-            .run_with_model(&*request, &encrypted_model, &evaluation, &mut response, &|_| {})
-            .map_err(|error: ServerError| JobError::from(error))?;
-        let evaluated = start.elapsed();
+        let on_one = || one_thread.as_ref().map(|service| service.answer(&request));
+        let before = if run % 2 == 0 { on_one() } else { None };
+        let (response, evaluated) = service.answer(&request)?;
+        let on_one = before.or_else(on_one).transpose()?;
         let start = Instant::now();
         let outputs = client.decrypt(&*response, &keys.secret).map_err(JobError::from)?;
         let decrypted = start.elapsed();
         if run > 0 && run <= PROFILED_RUNS {
-            let start = Instant::now();
-            let (header, mut reader) = server.read_header(&*request).map_err(JobError::from)?;
-            let batch = read_batch(&mut reader, server.params(), &header, server.executor().threads());
-            let (batch, read) = (batch.map_err(JobError::from)?, start.elapsed());
-            let timed = server.executor().run_timed(batch, &encrypted_model.arrays, &evaluation, &|_| {});
-            let (_, mut seconds) = timed.map_err(|error| JobError::from(ServerError::from(error)))?;
-            seconds[0] += read.as_secs_f64();
-            by_operation.iter_mut().zip(seconds).for_each(|(times, seconds)| times.push(1e3 * seconds));
+            by_operation.iter_mut().zip(service.operations(&request)?).for_each(|(times, time)| times.push(time));
+            if let Some(service) = &one_thread {
+                let times = service.operations(&request)?;
+                by_operation_on_one.iter_mut().zip(times).for_each(|(times, time)| times.push(time));
+            }
         }
         let expected = (first..first + batch).flat_map(|image| compiled.network.evaluate(&features.row(image)));
         for (found, expected) in outputs.values.iter().zip(expected) {
@@ -271,7 +310,19 @@ fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyR
             agreeing += usize::from(class == largest(&reference.row(image)));
         }
         (request_bytes, response_bytes) = (request.len() as u64, response.len() as u64);
-        if run > 0 {
+        if run == 0 {
+            peak_rss_bytes = peak_memory_bytes();
+            if options.threads > 1 {
+                let server = Server::read(&*compiled.server_bytes, 1).map_err(JobError::from)?;
+                let service = Service { server, ..service };
+                service.answer(&request)?;
+                one_thread = Some(service);
+            }
+        } else {
+            if let Some((_, on_one)) = on_one {
+                one_thread_times.push(1e3 * on_one.as_secs_f64());
+                speedups.push(on_one.as_secs_f64() / evaluated.as_secs_f64());
+            }
             for (times, time) in [(&mut encrypt, encrypted), (&mut evaluate, evaluated), (&mut decrypt, decrypted)] {
                 times.push(1e3 * time.as_secs_f64());
             }
@@ -282,11 +333,14 @@ fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyR
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
-    let operations = by_operation.into_iter().enumerate().map(|(op, times)| OperationTime {
+    let if_any = |values: Vec<f64>| (!values.is_empty()).then(|| median(values));
+    let by_operation = by_operation.into_iter().zip(by_operation_on_one);
+    let operations = by_operation.enumerate().map(|(op, (times, on_one))| OperationTime {
         name: program.ops()[op].name(),
         layer: program.names()[op].clone(),
         predicted_ms: 1e3 * program.work(op).seconds(compiled.plan.prices(), params.degree()),
         measured_ms: median(times),
+        one_thread_ms: if_any(on_one),
     });
     let operations = operations.collect();
     let evaluate_min_ms = evaluate.iter().copied().fold(f64::INFINITY, f64::min);
@@ -307,13 +361,15 @@ fn measure(job: LatencyJob, options: Options, prices: Prices) -> Result<LatencyR
         encrypt_ms: median(encrypt),
         evaluate_ms: median(evaluate),
         evaluate_min_ms,
+        one_thread_ms: if_any(one_thread_times),
+        speedup: if_any(speedups),
         predicted_ms: 1e3 * compiled.plan.seconds(),
         decrypt_ms: median(decrypt),
         max_error,
         stated_error: compiled.client.error_bound,
         accuracy: correct as f64 / (options.runs * batch) as f64,
         agreement: agreeing as f64 / (options.runs * batch) as f64,
-        peak_rss_bytes: peak_memory_bytes(),
+        peak_rss_bytes,
         runs: options.runs,
         operations,
     })
