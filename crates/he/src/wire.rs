@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use nightloom_ring::sample::{self, Seed};
-use nightloom_ring::{Eval, Ring, RnsBasis, RnsPoly};
+use nightloom_ring::{Eval, Ring, RnsBasis, RnsPoly, parallel};
 use nightloom_wire::{DecodeError, HEADER_BYTES, Header, Kind, Reader, Writer, packed_bytes};
 use zeroize::Zeroizing;
 
@@ -89,23 +89,32 @@ fn write_poly(writer: &mut Writer<impl Write>, poly: &RnsPoly<Eval>) -> IoResult
 
 fn read_poly(reader: &mut Reader<impl Read>, basis: &Arc<RnsBasis>) -> Result<RnsPoly<Eval>, DecodeError> {
     reader.demand(basis_bytes(basis))?;
-    let mut outcome = Ok(());
-    let poly = RnsPoly::from_limbs(basis, |limb, out| {
+    let mut body = vec![0; basis_bytes(basis) as usize];
+    reader.fill(&mut body)?;
+    unpack_poly(&body, basis)
+}
+
+/// As [`read_poly`], from exactly as many bytes as a polynomial has.
+fn unpack_poly(mut body: &[u8], basis: &Arc<RnsBasis>) -> Result<RnsPoly<Eval>, DecodeError> {
+    let mut limbs: Vec<(&[u8], Result<(), DecodeError>)> = Vec::new();
+    for q in basis.moduli() {
+        let (limb, rest) = body.split_at(packed_bytes(basis.degree(), q.bits()) as usize);
+        limbs.push((limb, Ok(())));
+        body = rest;
+    }
+    // Zeros in place of what cannot be read.
+    let mut poly = RnsPoly::zero(basis);
+    parallel::for_each(poly.limbs_mut().zip(&mut limbs), |limb, (out, (bytes, outcome))| {
         let q = basis.modulus(limb);
-        if outcome.is_ok() {
-            outcome = reader.packed(q.bits(), out.len(), |index, found| {
-                if found >= q.value() {
-                    return Err(DecodeError::Residue { limb, index, found, prime: q.value() });
-                }
-                out[index] = q.center(found);
-                Ok(())
-            });
-        }
-        if outcome.is_err() {
-            out.fill(0.0);
-        }
+        *outcome = Reader::new(*bytes, bytes.len() as u64).packed(q.bits(), out.len(), |index, found| {
+            if found >= q.value() {
+                return Err(DecodeError::Residue { limb, index, found, prime: q.value() });
+            }
+            out[index] = q.center(found);
+            Ok(())
+        });
     });
-    outcome.map(|()| poly)
+    limbs.into_iter().try_for_each(|(_, outcome)| outcome).map(|()| poly)
 }
 
 /// Writes parameters as plain data.
@@ -299,14 +308,14 @@ impl PackedCiphertext {
     pub fn unpack(self) -> Result<Ciphertext, DecodeError> {
         let Self { params, level, scale, components, seeded, body } = self;
         let basis = params.basis(level);
-        let mut reader = Reader::new(&*body, body.len() as u64);
+        let each = basis_bytes(basis) as usize;
         if seeded {
-            let c0 = read_poly(&mut reader, basis)?;
-            let seed: Seed = reader.bytes()?;
+            let (c0, seed) = body.split_at(each);
+            let (c0, seed): (_, Seed) = (unpack_poly(c0, basis)?, Reader::new(seed, SEED_BYTES).bytes()?);
             let c1 = sample::uniform(basis, &seed, 0);
             return Ok(Ciphertext::fresh(&params, level, scale, c0, c1, Some(seed)));
         }
-        let polys = (0..components).map(|_| read_poly(&mut reader, basis)).collect::<Result<Vec<_>, _>>()?;
+        let polys = body.chunks_exact(each).map(|poly| unpack_poly(poly, basis)).collect::<Result<Vec<_>, _>>()?;
         Ciphertext::from_components(&params, level, scale, polys).map_err(|_| DecodeError::Value {
             what: "ciphertext",
             found: components.into(),

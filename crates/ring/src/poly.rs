@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use crate::{Buffer, RnsBasis};
+use crate::{Buffer, RnsBasis, parallel};
 
 /// Coefficients, lowest degree first.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,8 @@ mod sealed {
 /// A polynomial of `R_Q` as `k` limbs of `N` canonical residues, limb by limb in one aligned buffer.
 ///
 /// Operations on two polynomials panic if their bases differ: choosing equal bases is the caller's invariant, and the
-/// scheme above reports wrong levels as typed errors before it comes here.
-#[derive(Clone)]
+/// scheme above reports wrong levels as typed errors before it comes here. Limbs are tasks for the threads
+/// ([`parallel`](crate::parallel)).
 pub struct RnsPoly<D> {
     basis: Arc<RnsBasis>,
     data: Buffer,
@@ -51,9 +51,9 @@ impl<D: Domain> RnsPoly<D> {
 
     /// A polynomial whose limbs `fill` writes: it is given each limb's index and buffer, whose contents are
     /// unspecified, and must leave canonical residues in all of it.
-    pub fn from_limbs(basis: &Arc<RnsBasis>, mut fill: impl FnMut(usize, &mut [f64])) -> Self {
+    pub fn from_limbs(basis: &Arc<RnsBasis>, fill: impl Fn(usize, &mut [f64]) + Send + Sync) -> Self {
         let mut poly = Self::unspecified(basis);
-        poly.limbs_mut().enumerate().for_each(|(index, limb)| fill(index, limb));
+        parallel::for_each(poly.limbs_mut(), fill);
         poly
     }
 
@@ -107,19 +107,20 @@ impl<D: Domain> RnsPoly<D> {
     /// Multiplies each limb by its own scalar: `scalars[i]` in `0..q_i`.
     pub fn mul_scalar_assign(&mut self, scalars: &[u64]) {
         assert_eq!(scalars.len(), self.basis.len());
-        let basis = Arc::clone(&self.basis);
-        for (limb, (a, &w)) in self.limbs_mut().zip(scalars).enumerate() {
+        self.each_limb(|basis, limb, a| {
             let q = basis.modulus(limb);
-            basis.kernel().mul_scalar(q, a, q.center(w));
-        }
+            basis.kernel().mul_scalar(q, a, q.center(scalars[limb]));
+        });
     }
 
-    fn zip(&mut self, other: &Self, f: impl Fn(&RnsBasis, usize, &mut [f64], &[f64])) {
+    fn zip(&mut self, other: &Self, f: impl Fn(&RnsBasis, usize, &mut [f64], &[f64]) + Send + Sync) {
         assert!(self.basis == other.basis, "polynomials over {:?} and {:?}", self.basis, other.basis);
+        self.each_limb(|basis, limb, a| f(basis, limb, a, other.limb(limb)));
+    }
+
+    fn each_limb(&mut self, f: impl Fn(&RnsBasis, usize, &mut [f64]) + Send + Sync) {
         let basis = Arc::clone(&self.basis);
-        for (limb, (a, b)) in self.limbs_mut().zip(other.limbs()).enumerate() {
-            f(&basis, limb, a, b);
-        }
+        parallel::for_each(self.limbs_mut(), |limb, a| f(&basis, limb, a));
     }
 }
 
@@ -131,22 +132,16 @@ impl RnsPoly<Coeff> {
 
     /// The transform of every limb, in place.
     pub fn into_eval(mut self) -> RnsPoly<Eval> {
-        let basis = Arc::clone(&self.basis);
-        for (index, limb) in self.limbs_mut().enumerate() {
-            basis.kernel().ntt_forward(basis.table(index), limb);
-        }
-        RnsPoly { basis, data: self.data, domain: PhantomData }
+        self.each_limb(|basis, index, limb| basis.kernel().ntt_forward(basis.table(index), limb));
+        RnsPoly { basis: self.basis, data: self.data, domain: PhantomData }
     }
 }
 
 impl RnsPoly<Eval> {
     /// The inverse transform of every limb, in place.
     pub fn into_coeff(mut self) -> RnsPoly<Coeff> {
-        let basis = Arc::clone(&self.basis);
-        for (index, limb) in self.limbs_mut().enumerate() {
-            basis.kernel().ntt_inverse(basis.table(index), limb);
-        }
-        RnsPoly { basis, data: self.data, domain: PhantomData }
+        self.each_limb(|basis, index, limb| basis.kernel().ntt_inverse(basis.table(index), limb));
+        RnsPoly { basis: self.basis, data: self.data, domain: PhantomData }
     }
 
     /// The product with `other`.
@@ -161,20 +156,24 @@ impl RnsPoly<Eval> {
     /// `self += a * b`.
     pub fn mul_add_assign(&mut self, a: &Self, b: &Self) {
         assert!(self.basis == a.basis && a.basis == b.basis, "polynomials over different bases");
-        let basis = Arc::clone(&self.basis);
-        for (index, limb) in self.limbs_mut().enumerate() {
+        self.each_limb(|basis, index, limb| {
             basis.kernel().mul_add(basis.modulus(index), limb, a.limb(index), b.limb(index));
-        }
+        });
     }
 
     /// Adds the constant polynomial `constants[i]` in `0..q_i` to limb `i`.
     pub fn add_constant_assign(&mut self, constants: &[u64]) {
         assert_eq!(constants.len(), self.basis.len());
-        let basis = Arc::clone(&self.basis);
-        for (limb, (a, &w)) in self.limbs_mut().zip(constants).enumerate() {
+        self.each_limb(|basis, limb, a| {
             let q = basis.modulus(limb);
-            basis.kernel().add_scalar(q, a, q.center(w));
-        }
+            basis.kernel().add_scalar(q, a, q.center(constants[limb]));
+        });
+    }
+}
+
+impl<D: Domain> Clone for RnsPoly<D> {
+    fn clone(&self) -> Self {
+        Self::from_limbs(&self.basis, |index, limb| limb.copy_from_slice(self.limb(index)))
     }
 }
 
@@ -219,7 +218,11 @@ mod tests {
     }
 
     /// `f` of the representatives in `0..q` of every coefficient of both polynomials.
-    fn by_coefficient(a: &RnsPoly<Coeff>, b: &RnsPoly<Coeff>, f: impl Fn(usize, u64, u64) -> u64) -> RnsPoly<Coeff> {
+    fn by_coefficient(
+        a: &RnsPoly<Coeff>,
+        b: &RnsPoly<Coeff>,
+        f: impl Fn(usize, u64, u64) -> u64 + Send + Sync,
+    ) -> RnsPoly<Coeff> {
         RnsPoly::from_limbs(a.basis(), |limb, out| {
             let q = a.basis().modulus(limb);
             for ((out, x), y) in out.iter_mut().zip(a.limb(limb)).zip(b.limb(limb)) {

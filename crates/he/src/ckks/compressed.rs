@@ -1,6 +1,6 @@
 use std::fmt;
 
-use nightloom_ring::{ModulusSwitch, RnsPoly};
+use nightloom_ring::{ModulusSwitch, RnsPoly, parallel};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::ckks::evaluator::pair;
@@ -47,7 +47,11 @@ impl CompressedCiphertext {
         let [c0, c1] = pair(OP, ciphertext)?;
         let basis = params.basis(ciphertext.level());
         let switch = ModulusSwitch::new(basis, bits);
-        let [c0, c1] = [c0, c1].map(|c| switch.switch(&c.clone().into_coeff()));
+        let mut switched = [(); 2].map(|()| Vec::new());
+        parallel::for_each(switched.iter_mut().zip([c0, c1]), |_, (switched, c)| {
+            *switched = switch.switch(&c.clone().into_coeff());
+        });
+        let [c0, c1] = switched;
         let scale = basis.moduli().fold(Scale::power_of_two(bits as i32), |scale, q| scale.divide_by(q.value()));
         let c0 = c0.into_iter().step_by(params.slots() / slots).collect();
         Ok(Self::from_parts(params, ciphertext.scale().mul(&scale), slots, bits, c0, c1))

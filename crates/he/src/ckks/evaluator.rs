@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use nightloom_ring::{Digits, Eval, Quotient, RnsPoly};
+use nightloom_ring::{Digits, Eval, Quotient, RnsPoly, parallel};
 
 use crate::evaluation_keys::check_key_level;
 use crate::keys::same_params;
@@ -140,9 +140,11 @@ impl Evaluator {
         self.check(OP, ciphertext)?;
         let [c0, c1] = pair(OP, ciphertext)?;
         let (mut c0, mut c1) = (c0.clone(), c1.clone());
-        let c2 = RnsPoly::from_limbs(self.params.basis(ciphertext.level()), |limb, c2| {
-            let (kernel, q) = (self.params.kernel(), c0.basis().modulus(limb));
-            kernel.square(q, c0.limb_mut(limb), c1.limb_mut(limb), c2);
+        let mut c2 = RnsPoly::unspecified(self.params.basis(ciphertext.level()));
+        let limbs = c0.limbs_mut().zip(c1.limbs_mut()).zip(c2.limbs_mut());
+        parallel::for_each(limbs, |limb, ((c0, c1), c2)| {
+            let basis = self.params.basis(ciphertext.level());
+            basis.kernel().square(basis.modulus(limb), c0, c1, c2);
         });
         self.assemble(ciphertext.level(), ciphertext.scale().square(), vec![c0, c1, c2])
     }
