@@ -111,7 +111,8 @@ pub fn run(
         let evaluating = |part| progress(Phase::Evaluate, (batch as f64 + part) / header.batches as f64);
         let results = server.executor().run(ciphertexts, &evaluation, &evaluating).map_err(ServerError::Execute)?;
         times.evaluate += start.elapsed().as_secs_f64();
-        server.write_results(&mut response, results)?;
+        let results = server.executor().install(|| server.results(results)).map_err(ServerError::Execute)?;
+        server.write_results(&mut response, &results)?;
     }
     reader.finish()?;
     let response = response.into_inner();

@@ -4,8 +4,12 @@ use std::io::{Read, Write};
 
 use nightloom_he::wire as scheme;
 use nightloom_he::{Ciphertext, CkksParams, CompressedCiphertext, EvaluationKeys};
-use nightloom_program::wire::{self, BatchHeader, program_id, read_batch_header, read_program, write_batch_header};
-use nightloom_program::{DEFAULT_WEIGHT_BYTES, EncryptedModel, ExecuteError, Executor, Program, ProgramId};
+use nightloom_program::wire::{
+    self, BatchHeader, PackedBatch, program_id, read_batch_header, read_program, write_batch_header,
+};
+use nightloom_program::{
+    Compression, DEFAULT_WEIGHT_BYTES, EncryptedModel, ExecuteError, Executor, Program, ProgramId,
+};
 use nightloom_wire::{DecodeError, Kind, Writer};
 
 /// A program, ready to serve.
@@ -153,10 +157,14 @@ impl Server {
         let mut writer = Writer::new(sink);
         self.write_header(&mut writer, &response)?;
         for batch in 0..header.batches {
-            let ciphertexts = wire::read_batch(&mut reader, self.params(), &header, self.executor.threads())?;
+            let packed = PackedBatch::read(&mut reader, self.params(), &header, self.executor.threads())?;
             let overall = |part| progress((batch as f64 + part) / header.batches as f64);
-            let results = self.executor.run_with_model(ciphertexts, &model.arrays, keys, &overall)?;
-            self.write_results(&mut writer, results)?;
+            // All at once: a pool takes long to wake.
+            let results = self.executor.install(|| {
+                let results = self.executor.run_with_model(packed.unpack()?, &model.arrays, keys, &overall)?;
+                Ok::<_, ServerError>(self.results(results)?)
+            })?;
+            self.write_results(&mut writer, &results)?;
         }
         reader.finish()?;
         Ok(response)
@@ -187,22 +195,28 @@ impl Server {
         write_batch_header(writer, Kind::Response, self.params(), header, each).map_err(ServerError::Write)
     }
 
-    pub(crate) fn write_results(
-        &self,
-        writer: &mut Writer<impl Write>,
-        results: Vec<Ciphertext>,
-    ) -> Result<(), ServerError> {
-        for result in &results {
-            match self.program().compression() {
-                None => scheme::write_ciphertext(writer, result),
-                Some(compression) => {
-                    let compressed = CompressedCiphertext::new(result, compression.slots, compression.bits)
-                        .map_err(ExecuteError::from)?;
-                    scheme::write_compressed_ciphertext(writer, &compressed)
-                }
-            }
-            .map_err(ServerError::Write)?;
-        }
-        Ok(())
+    /// What a program's results are sent as; on the threads of the pool that the current thread belongs to.
+    pub(crate) fn results(&self, results: Vec<Ciphertext>) -> Result<Results, ExecuteError> {
+        let Some(Compression { slots, bits }) = self.program().compression() else {
+            return Ok(Results::Whole(results));
+        };
+        let compressed = results.iter().map(|result| CompressedCiphertext::new(result, slots, bits));
+        Ok(Results::Compressed(compressed.collect::<Result<_, _>>()?))
     }
+
+    pub(crate) fn write_results(&self, writer: &mut Writer<impl Write>, results: &Results) -> Result<(), ServerError> {
+        match results {
+            Results::Whole(results) => results.iter().try_for_each(|result| scheme::write_ciphertext(writer, result)),
+            Results::Compressed(results) => {
+                results.iter().try_for_each(|result| scheme::write_compressed_ciphertext(writer, result))
+            }
+        }
+        .map_err(ServerError::Write)
+    }
+}
+
+/// The results of one batch, as they are sent.
+pub(crate) enum Results {
+    Whole(Vec<Ciphertext>),
+    Compressed(Vec<CompressedCiphertext>),
 }

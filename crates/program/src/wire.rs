@@ -545,6 +545,58 @@ pub fn read_compressed_batch(
     (0..header.ciphertexts).map(|_| scheme::read_compressed_ciphertext(reader, params)).collect()
 }
 
+/// The ciphertexts of one batch as they were read: the last ones still packed, so that the threads which go on with them
+/// may also unpack them.
+#[derive(Debug)]
+pub struct PackedBatch {
+    ciphertexts: Vec<Ciphertext>,
+    packed: Vec<PackedCiphertext>,
+}
+
+impl PackedBatch {
+    /// Reads the ciphertexts of one batch: bytes on the calling thread, residues and seeds on `threads`, of all but the last
+    /// few.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if one of them is wrong.
+    pub fn read(
+        reader: &mut Reader<impl Read>,
+        params: &CkksParams,
+        header: &BatchHeader,
+        threads: &rayon::ThreadPool,
+    ) -> Result<Self, DecodeError> {
+        Self::read_ciphertexts(reader, params, header.ciphertexts, threads)
+    }
+
+    fn read_ciphertexts(
+        reader: &mut Reader<impl Read>,
+        params: &CkksParams,
+        wanted: usize,
+        threads: &rayon::ThreadPool,
+    ) -> Result<Self, DecodeError> {
+        // Grows with what arrives, not with what was claimed.
+        let mut batch = Self { ciphertexts: Vec::new(), packed: Vec::new() };
+        for _ in 0..wanted {
+            if batch.packed.len() == READ_AHEAD {
+                batch = Self { ciphertexts: threads.install(|| batch.unpack())?, packed: Vec::new() };
+            }
+            batch.packed.push(PackedCiphertext::read(reader, params)?);
+        }
+        Ok(batch)
+    }
+
+    /// Unpacks what is packed, on the threads of the pool that the current thread belongs to.
+    ///
+    /// # Errors
+    /// [`DecodeError::Residue`].
+    pub fn unpack(self) -> Result<Vec<Ciphertext>, DecodeError> {
+        let Self { mut ciphertexts, packed } = self;
+        let unpacked = packed.into_par_iter().map(PackedCiphertext::unpack);
+        ciphertexts.extend(unpacked.collect::<Result<Vec<_>, _>>()?);
+        Ok(ciphertexts)
+    }
+}
+
 /// Reads the ciphertexts of one batch: bytes on the calling thread, residues and seeds on `threads`.
 ///
 /// # Errors
@@ -564,16 +616,8 @@ fn read_ciphertexts(
     wanted: usize,
     threads: &rayon::ThreadPool,
 ) -> Result<Vec<Ciphertext>, DecodeError> {
-    // Grows with what arrives, not with what was claimed.
-    let mut batch = Vec::new();
-    while batch.len() < wanted {
-        let count = READ_AHEAD.min(wanted - batch.len());
-        let packed =
-            (0..count).map(|_| PackedCiphertext::read(reader, params)).collect::<Result<Vec<_>, DecodeError>>()?;
-        let unpack = || packed.into_par_iter().map(PackedCiphertext::unpack).collect::<Result<Vec<_>, _>>();
-        batch.extend(threads.install(unpack)?);
-    }
-    Ok(batch)
+    let batch = PackedBatch::read_ciphertexts(reader, params, wanted, threads)?;
+    threads.install(|| batch.unpack())
 }
 
 /// Bytes of one ciphertext of a request: seeded, two components.

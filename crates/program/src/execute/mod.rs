@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use nightloom_he::{Ciphertext, EvalError, EvaluationKeys, Evaluator, KeyPurpose, RelinearizationKey};
-use rayon::prelude::*;
+use nightloom_ring::parallel;
 
 use crate::{ExecuteError, Op, Program, ValueId, ValueType};
 use awake::Awake;
@@ -63,6 +63,17 @@ impl Executor {
     /// The threads that it runs on.
     pub fn threads(&self) -> &rayon::ThreadPool {
         &self.threads
+    }
+
+    /// Runs `f` on these threads. Those that have nothing to do stay awake meanwhile.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        if self.threads.current_thread_index().is_some() {
+            return f();
+        }
+        self.threads.install(|| {
+            let _awake = Awake::new(&self.threads);
+            f()
+        })
     }
 
     /// Checks that a client's keys are for this program's parameters and that none is missing.
@@ -141,8 +152,7 @@ impl Executor {
         let weights: Vec<f64> = (0..values.len()).map(|op| self.weight(op)).collect();
         let progress = Progress { total: weights.iter().sum(), report: progress };
         let (mut done, mut seconds) = (0.0, vec![0.0; values.len()]);
-        self.threads.install(|| {
-            let _awake = Awake::new(&self.threads);
+        self.install(|| {
             for (index, stage) in self.stages.iter().enumerate() {
                 if !stage.pointwise.is_empty() {
                     let start = Instant::now();
@@ -252,7 +262,7 @@ impl Executor {
         };
         match op {
             Op::Relinearize { .. } | Op::RelinearizeRescale { .. } | Op::Rescale { .. } => {
-                array.par_iter().map(one).collect()
+                parallel::map(array, one).into_iter().collect()
             }
             _ => Ok(self.prepared.run(&evaluator, value, op, array, keys.rotations(), &done)?),
         }

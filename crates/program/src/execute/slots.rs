@@ -11,7 +11,7 @@ use nightloom_he::{
     Ciphertext, Decomposed, Encoder, EvalError, Evaluator, ExtendedCiphertext, ExtendedPlaintext, Level, Plaintext,
     RotationKeys, Scale,
 };
-use rayon::prelude::*;
+use nightloom_ring::parallel;
 
 use crate::slots::{Diagonal, Giants};
 use crate::{Op, Program, SlotMatrix, ValueId};
@@ -58,13 +58,14 @@ impl Prepared {
                     if is_elementwise(matrix) {
                         let encode =
                             |diagonal: &Diagonal| prepared.plaintext(&turned(matrix, diagonal), weight_scale, level);
-                        plain = matrix.diagonals().par_iter().map(encode).collect::<Result<_, _>>()?;
+                        plain = parallel::map(matrix.diagonals(), encode).into_iter().collect::<Result<_, _>>()?;
                     } else {
                         let each = program.diagonal_bytes(level, matrix.period());
                         let kept = (left / each).min(matrix.diagonals().len());
                         left -= kept * each;
                         let encode = |diagonal| prepared.extended(matrix, diagonal, weight_scale, level).map(Some);
-                        extended = matrix.diagonals()[..kept].par_iter().map(encode).collect::<Result<_, _>>()?;
+                        extended =
+                            parallel::map(&matrix.diagonals()[..kept], encode).into_iter().collect::<Result<_, _>>()?;
                         extended.resize_with(matrix.diagonals().len(), || None);
                     }
                 }
@@ -119,7 +120,7 @@ impl Prepared {
                     let sum = (1..row.len()).try_fold(product(0)?, |sum, at| evaluator.add(&sum, &product(at)?))?;
                     if *rescale { evaluator.rescale(&sum) } else { Ok(sum) }
                 };
-                rows.into_par_iter().map(|at| finished(row(at))).collect()
+                parallel::map(rows, |at| finished(row(at))).into_iter().collect()
             }
             Op::SlotMatrix { matrix, weight_scale, rescale, .. } => {
                 let (rescale, encoded) = (*rescale, &self.extended[value.0][..]);
@@ -127,15 +128,16 @@ impl Prepared {
             }
             Op::Rotate { rotations, base, .. } => {
                 let rotated = |ciphertext| rotations_of(evaluator, ciphertext, rotations, *base, keys);
-                let arrays = array.par_iter().map(rotated).collect::<Result<Vec<_>, EvalError>>()?;
+                let arrays = parallel::map(array, rotated).into_iter().collect::<Result<Vec<_>, EvalError>>()?;
                 arrays.into_iter().flatten().map(|ciphertext| finished(Ok(ciphertext))).collect()
             }
             Op::Fold { steps, .. } => {
-                array.par_iter().map(|ciphertext| finished(evaluator.fold(ciphertext, steps, keys))).collect()
+                let fold = |ciphertext| finished(evaluator.fold(ciphertext, steps, keys));
+                parallel::map(array, fold).into_iter().collect()
             }
             _ => {
-                let pairs = array.par_iter().zip(plain);
-                pairs.map(|(ciphertext, slots)| finished(evaluator.add_plain(ciphertext, slots))).collect()
+                let add = |(ciphertext, slots)| finished(evaluator.add_plain(ciphertext, slots));
+                parallel::map(array.iter().zip(plain), add).into_iter().collect()
             }
         }
     }
@@ -152,9 +154,9 @@ impl Prepared {
         let turn = |babies: &&[(usize, usize)]| {
             let decomposed = evaluator.decompose(&array[babies[0].0])?;
             let turn = |baby: &(usize, usize)| Ok((*baby, evaluator.rotate_extended(&decomposed, baby.1, keys)?));
-            babies.par_iter().map(turn).collect::<Result<Vec<_>, EvalError>>()
+            parallel::map(*babies, turn).into_iter().collect::<Result<Vec<_>, EvalError>>()
         };
-        let turned = by_column.par_iter().map(turn).collect::<Result<Vec<_>, EvalError>>()?;
+        let turned = parallel::map(&by_column, turn).into_iter().collect::<Result<Vec<_>, EvalError>>()?;
         let turned: Turned = turned.into_iter().flatten().collect();
         let sums = self.inner_sums(run, &turned)?;
         drop(turned);
@@ -164,7 +166,7 @@ impl Prepared {
             let sum = giant_steps(run, sums)?;
             if rescale { evaluator.divide_rescale(&sum) } else { evaluator.divide(&sum) }
         };
-        by_row.into_par_iter().map(|sums| finished(row(sums))).collect()
+        parallel::map(by_row, |sums| finished(row(sums))).into_iter().collect()
     }
 
     /// The sum of the products of every giant step of every row.
@@ -180,8 +182,7 @@ impl Prepared {
             // Weights that were not kept are there for these sums only.
             let missing = groups.iter().flat_map(|(_, diagonals)| diagonals).filter(|at| encoded[**at].is_none());
             let encode = |at: &usize| Ok((*at, self.extended(matrix, &matrix.diagonals()[*at], weight_scale, level)?));
-            let missing: Vec<&usize> = missing.collect();
-            let missing = missing.into_par_iter().map(encode).collect::<Result<BTreeMap<_, _>, EvalError>>()?;
+            let missing = parallel::map(missing, encode).into_iter().collect::<Result<BTreeMap<_, _>, EvalError>>()?;
             let term = |at: &usize| {
                 let diagonal = &matrix.diagonals()[*at];
                 let baby = (diagonal.column, matrix.steps(diagonal.rotation).0);
@@ -218,7 +219,8 @@ fn giant_steps(run: &Run<'_>, sums: Vec<(usize, ExtendedCiphertext)>) -> Result<
             let turned = |(giant, sum): (usize, ExtendedCiphertext)| {
                 if giant == 0 { Ok(sum) } else { evaluator.switch_rotate(sum, giant, keys) }
             };
-            let sum = sums.into_par_iter().map(|sum| turned(sum).map(Some)).reduce(|| Ok(None), add)?;
+            let turned = parallel::map(sums, |sum| turned(sum).map(Some));
+            let sum = turned.into_iter().reduce(add).unwrap_or(Ok(None))?;
             sum.ok_or_else(nothing)
         }
         Giants::Chained => {
@@ -250,7 +252,7 @@ fn rotations_of(
         let giant = group[0] / base * base;
         let babies = |decomposed: &Decomposed| {
             let baby = |rotation: &usize| evaluator.rotate_hoisted(decomposed, rotation - giant, keys);
-            group.par_iter().map(baby).collect::<Result<Vec<_>, EvalError>>()
+            parallel::map(*group, baby).into_iter().collect::<Result<Vec<_>, EvalError>>()
         };
         match (giant, group) {
             (0, _) => babies(&decomposed),
@@ -258,7 +260,7 @@ fn rotations_of(
             _ => babies(&evaluator.decompose(&evaluator.rotate_hoisted(&decomposed, giant, keys)?)?),
         }
     };
-    let rotated = groups.par_iter().map(group).collect::<Result<Vec<_>, EvalError>>()?;
+    let rotated = parallel::map(&groups, group).into_iter().collect::<Result<Vec<_>, EvalError>>()?;
     Ok(rotated.into_iter().flatten().collect())
 }
 

@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nightloom_he::{Ciphertext, EvalError, Level};
 use nightloom_ring::linear::MatrixScratch;
-use nightloom_ring::{Buffer, Eval, Kernel, Modulus, Pool, RnsPoly};
-use rayon::prelude::*;
+use nightloom_ring::{Buffer, Eval, Kernel, Modulus, Pool, RnsPoly, parallel};
 
 use super::{Array, Stage};
 use crate::program::scaled_bias;
@@ -34,7 +33,7 @@ pub(super) fn run(
             let result = &program.types()[value.0];
             let basis = params.basis(result.level);
             // Every residue is overwritten by exactly one tile.
-            let component = |_| RnsPoly::from_limbs(basis, |_, _| {});
+            let component = |_| RnsPoly::unspecified(basis);
             (0..result.features).map(|_| (0..result.components).map(component).collect()).collect()
         })
         .collect();
@@ -42,9 +41,10 @@ pub(super) fn run(
     let mut tiles = tiles(limbs, params.degree(), tile_columns(program, stage), &mut outputs);
     let (total, finished) = (tiles.len(), AtomicUsize::new(0));
     let biases = biases(program, stage, limbs);
-    tiles.par_iter_mut().for_each_init(
+    parallel::for_each_with(
+        &mut tiles,
         || MatrixScratch::new(params.pool()),
-        |scratch, tile| {
+        |scratch, _, tile| {
             let run = TileRun { program, stage, values, biases: &biases[tile.limb], scratch };
             run.run(tile);
             progress((finished.fetch_add(1, Ordering::Relaxed) + 1) as f64 / total as f64);
