@@ -10,7 +10,7 @@ use nightloom_compiler::plans::latency::packing::Requests;
 use nightloom_compiler::plans::latency::{Options, PlanError, Weights, plan};
 use nightloom_he::{Ciphertext, CompressedCiphertext, Decryptor, Encoder, Encryptor, KeyGenerator};
 use nightloom_program::cost::REFERENCE;
-use nightloom_program::{Compression, DEFAULT_WEIGHT_BYTES, Executor, ModelWeights, ProgramId};
+use nightloom_program::{Compression, DEFAULT_WEIGHT_BYTES, Executor, ModelWeights, Op, ProgramId};
 
 const E2DM: &[u8] = include_bytes!("../../nightloom/assets/e2dm.onnx");
 
@@ -107,6 +107,16 @@ fn run_encrypted(onnx: &[u8], change: impl Fn(&mut Options)) {
 fn published_networks_run_on_one_image() {
     run_encrypted(include_bytes!("../../nightloom/assets/cryptonets.onnx"), |_| {});
     run_encrypted(E2DM, |_| {});
+}
+
+#[test]
+fn folds_are_combined_where_that_is_cheaper() {
+    let planned = plan(&pipeline::load(E2DM).unwrap(), &options(784, 1)).unwrap();
+    let steps = planned.program.ops().iter().filter_map(|op| match op {
+        Op::Fold { steps, .. } => Some(steps),
+        _ => None,
+    });
+    assert!(steps.flatten().any(|step| step.len() > 1));
 }
 
 #[test]

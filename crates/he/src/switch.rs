@@ -2,7 +2,7 @@
 //!
 //! One limb of the result at a time: its digits are extended, transformed and multiplied with both halves of the key
 //! while they are in the cache, and no digit is ever stored as a whole. A decomposition that serves several keys is
-//! stored instead. Tasks for the threads are nested, so that a thread without a limb helps with the last ones.
+//! stored instead, unless the results are only summed ([`SumOfImages`]). Tasks for the threads are nested, so that a thread without a limb helps with the last ones.
 
 use std::ops::Range;
 

@@ -102,8 +102,7 @@ fn unpack_poly(mut body: &[u8], basis: &Arc<RnsBasis>) -> Result<RnsPoly<Eval>, 
         limbs.push((limb, Ok(())));
         body = rest;
     }
-    // Zeros in place of what cannot be read.
-    let mut poly = RnsPoly::zero(basis);
+    let mut poly = RnsPoly::unspecified(basis);
     parallel::for_each(poly.limbs_mut().zip(&mut limbs), |limb, (out, (bytes, outcome))| {
         let q = basis.modulus(limb);
         *outcome = Reader::new(*bytes, bytes.len() as u64).packed(q.bits(), out.len(), |index, found| {

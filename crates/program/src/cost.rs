@@ -203,6 +203,9 @@ impl Work {
 
     /// A sum of rotations, so many in all, in some steps.
     pub fn fold(steps: usize, rotations: usize, limbs: usize, special: usize, n: u64) -> Self {
+        if steps == 0 {
+            return Self::default();
+        }
         Self::decomposition(limbs, special, n).times(steps)
             + Self::baby_step(limbs, special, n).times(rotations)
             + Self::division(steps + 1, limbs + special, special, n)

@@ -90,8 +90,8 @@ pub enum VerifyError {
         /// Position of the operation.
         op: usize,
     },
-    /// A step of a fold that adds nothing, or a vector to itself.
-    #[error("operation {op}: wanted rotations in every step of the fold, and none by 0 slots")]
+    /// A step of a fold that adds nothing, or something twice.
+    #[error("operation {op}: wanted rotations by rising numbers of slots from 1 on in every step of the fold")]
     FoldStep {
         /// Position of the operation.
         op: usize,

@@ -110,6 +110,8 @@ struct Entering {
     /// The same for every rotation inside the operation, after which more is done: by a baby step of a matrix over slots,
     /// by either step of [`Op::Rotate`], by a rotation of [`Op::Fold`].
     baby: f64,
+    /// The same for the rounding of one component between two steps of [`Op::Fold`], which the later one's rotations share.
+    between: f64,
 }
 
 impl Program {
@@ -126,16 +128,19 @@ impl Program {
                 let slots = matrix.shape().rows * matrix.period();
                 (vec![1.0; matrix.shape().columns * matrix.period()], squares.sum::<f64>() / slots as f64)
             }
-            // What later steps sum is counted as if it were independent.
-            Op::Fold { steps, .. } => {
-                let later = |sum: f64, step: &Vec<usize>| sum * (1 + step.len()) as f64 + step.len() as f64;
-                (Vec::new(), steps.iter().fold(0.0, later))
-            }
             Op::Rotate { .. } => (Vec::new(), 1.0),
             _ => (Vec::new(), 0.0),
         };
-        let Entering { gaussian, product, baby } = self.entering(op, &operand);
-        (gaussian.mean() + product + baby * weights).sqrt()
+        let Entering { gaussian, product, baby, between } = self.entering(op, &operand);
+        let inside = match &self.ops()[op] {
+            // What later steps sum is counted as if it were independent.
+            Op::Fold { steps, .. } => steps.iter().enumerate().fold(0.0, |sum, (at, step)| {
+                let each = if at == 0 { baby } else { baby + between };
+                sum * (1 + step.len()) as f64 + each * step.len() as f64
+            }),
+            _ => baby * weights,
+        };
+        (gaussian.mean() + product + inside).sqrt()
     }
 
     /// `operand` has at least one period of slots a ciphertext; only matrices over slots read it.
@@ -144,7 +149,7 @@ impl Program {
         let result = &self.types()[op];
         let scale = result.scale.to_f64();
         let square = |deviation: f64, scale: f64| (deviation / scale).powi(2);
-        let none = Entering { gaussian: Variance::Even(0.0), product: 0.0, baby: 0.0 };
+        let none = Entering { gaussian: Variance::Even(0.0), product: 0.0, baby: 0.0, between: 0.0 };
         match &self.ops()[op] {
             Op::Input { .. } => {
                 Entering { gaussian: Variance::Even(square(scheme::fresh_symmetric(params), scale)), ..none }
@@ -182,11 +187,13 @@ impl Program {
                     gaussian: Variance::Repeating { period, variances },
                     product: giant + division,
                     baby: square(switch, source.scale.to_f64()),
+                    ..none
                 }
             }
             Op::Fold { .. } => Entering {
                 product: square(scheme::rounding(params, 2), scale),
                 baby: square(scheme::key_switch(params, result.level), scale),
+                between: square(scheme::second_rounding(params), scale),
                 ..none
             },
             Op::Linear { .. } | Op::Square { .. } | Op::Multiply { .. } | Op::DropTo { .. } | Op::AddSlots { .. } => {
@@ -263,7 +270,7 @@ impl Program {
             if adjoint.is_empty() {
                 continue;
             }
-            let Entering { gaussian, product, baby } = &entering[op];
+            let Entering { gaussian, product, baby, between } = &entering[op];
             match (op, self.types()[op].components) {
                 (0, _) => noise.input = gaussian.of_sum(&adjoint, slots),
                 (_, 3) => noise.three += Variance::Even(*product).of_sum(&adjoint, slots).sqrt(),
@@ -350,8 +357,6 @@ impl Program {
                     add(source.0, &mut adjoint.chunks_exact(slots * rotations.len()).flat_map(back));
                 }
                 Op::Fold { source, steps } => {
-                    let scale = self.types()[op].scale.to_f64();
-                    let rounded = (scheme::second_rounding(self.params()) / scale).powi(2);
                     let mut folded = adjoint;
                     for (at, step) in steps.iter().enumerate().rev() {
                         // The noise of a step is summed by the steps after it.
@@ -362,7 +367,7 @@ impl Program {
                         if at > 0 {
                             // What is added to the sum itself was not rounded.
                             let rotated = folded.iter().zip(&moved).map(|(all, itself)| all - itself);
-                            add_squares(rounded, &rotated.collect::<Vec<_>>(), &mut noise.product);
+                            add_squares(*between, &rotated.collect::<Vec<_>>(), &mut noise.product);
                         }
                     }
                     add(source.0, &mut folded.into_iter());

@@ -136,7 +136,7 @@ impl Rule<'_> {
             }
             Op::Fold { source, steps } => {
                 self.special_primes()?;
-                if steps.iter().any(|step| step.is_empty() || step.contains(&0)) {
+                if steps.iter().any(|step| step.is_empty() || step[0] == 0 || !step.is_sorted_by(|a, b| a < b)) {
                     return Err(VerifyError::FoldStep { op: self.op });
                 }
                 Ok(self.slots(*source, rotated_period(steps.iter().flatten()))?.clone())

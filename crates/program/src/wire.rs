@@ -14,9 +14,8 @@ pub use model::{
 };
 use nightloom_he::wire::{self as scheme, PackedCiphertext, VERSION, write_preamble};
 use nightloom_he::{Ciphertext, CkksParams, CompressedCiphertext, Level, ParamsId, Scale};
-use nightloom_ring::IntegerMatrix;
+use nightloom_ring::{IntegerMatrix, parallel};
 use nightloom_wire::{DecodeError, Header, Kind, Reader, Writer, packed_bytes};
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::{ClientSpecJson, ParametersJson};
@@ -311,7 +310,8 @@ fn read_op(reader: &mut Reader<impl Read>) -> Result<Op, DecodeError> {
             let steps: Vec<Vec<usize>> = (0..count).map(step).collect::<Result<_, DecodeError>>()?;
             // What has one encoding keeps it.
             if steps.iter().all(|step| step.len() == 1) {
-                return Err(DecodeError::Value { what: "rotations of every step", found: 1, wanted: "several in one" });
+                let wanted = "one of several rotations";
+                return Err(DecodeError::Value { what: "steps of a fold", found: steps.len() as u64, wanted });
             }
             Op::Fold { source, steps }
         }
@@ -545,8 +545,8 @@ pub fn read_compressed_batch(
     (0..header.ciphertexts).map(|_| scheme::read_compressed_ciphertext(reader, params)).collect()
 }
 
-/// The ciphertexts of one batch as they were read: the last ones still packed, so that the threads which go on with them
-/// may also unpack them.
+/// The ciphertexts of one batch as they were read: the last 32, or all if there are no more, still packed, so that the threads
+/// which go on with them may also unpack them.
 #[derive(Debug)]
 pub struct PackedBatch {
     ciphertexts: Vec<Ciphertext>,
@@ -554,8 +554,7 @@ pub struct PackedBatch {
 }
 
 impl PackedBatch {
-    /// Reads the ciphertexts of one batch: bytes on the calling thread, residues and seeds on `threads`, of all but the last
-    /// few.
+    /// Reads the ciphertexts of one batch: bytes on the calling thread, residues and seeds on `threads`, of all but the last.
     ///
     /// # Errors
     /// [`DecodeError`] if one of them is wrong.
@@ -591,8 +590,8 @@ impl PackedBatch {
     /// [`DecodeError::Residue`].
     pub fn unpack(self) -> Result<Vec<Ciphertext>, DecodeError> {
         let Self { mut ciphertexts, packed } = self;
-        let unpacked = packed.into_par_iter().map(PackedCiphertext::unpack);
-        ciphertexts.extend(unpacked.collect::<Result<Vec<_>, _>>()?);
+        let unpacked = parallel::map(packed, PackedCiphertext::unpack);
+        ciphertexts.extend(unpacked.into_iter().collect::<Result<Vec<_>, _>>()?);
         Ok(ciphertexts)
     }
 }

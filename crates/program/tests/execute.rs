@@ -541,7 +541,9 @@ fn ill_typed_slot_operations_are_refused() {
     let fold = |steps: &[&[usize]]| Op::Fold { source: ValueId(0), steps: steps.iter().map(|s| s.to_vec()).collect() };
     check(1, fold(&[&[1], &[2, 1024]]), |e| matches!(e, VerifyError::Period { .. }));
     check(1, fold(&[&[1], &[]]), |e| matches!(e, VerifyError::FoldStep { .. }));
-    check(1, fold(&[&[1, 0]]), |e| matches!(e, VerifyError::FoldStep { .. }));
+    for step in [&[0, 1][..], &[1, 0], &[1, 1], &[3, 2]] {
+        check(1, fold(&[step]), |e| matches!(e, VerifyError::FoldStep { .. }));
+    }
     check(1, add(vec![1.0; 3]), |e| matches!(e, VerifyError::Period { found: 3, .. }));
     check(2, add(vec![1.0; 3]), |e| matches!(e, VerifyError::Features { found: 3, wanted: 2, .. }));
     check(0, add(vec![1.0; 2]), |e| matches!(e, VerifyError::Features { found: 2, wanted: 0, .. }));

@@ -332,7 +332,7 @@ fn every_operation(params: &CkksParams) -> Program {
                 bias: vec![-1.0],
             },
             Op::SlotMatrix { source: ValueId(8), matrix: slots, weight_scale: two_to(10), rescale: true },
-            Op::Fold { source: ValueId(9), steps: vec![vec![1], vec![2]] },
+            Op::Fold { source: ValueId(9), steps: vec![vec![1, 2], vec![2]] },
             Op::AddSlots { source: ValueId(10), values: vec![0.5, -0.0] },
             Op::Rotate { source: ValueId(11), rotations: vec![0, 3], base: 2 },
             Op::SlotMatrix { source: ValueId(12), matrix: turned, weight_scale: two_to(1), rescale: false },
@@ -473,7 +473,7 @@ fn arbitrary_slots(source: ValueId, seed: u64) -> Op {
             }
         }
         1 => {
-            let mut step = || (0..1 + random(3)).map(|_| 1 + random(period as u64 - 1)).collect();
+            let mut step = || (1..period).step_by(1 + random(period as u64 - 1)).take(1 + random(3)).collect();
             Op::Fold { source, steps: (0..period.ilog2()).map(|_| step()).collect() }
         }
         2 => {
@@ -1146,9 +1146,6 @@ fn bad_operations_are_named() {
             "{found}"
         );
     }
-    // Steps of one rotation each have an encoding of their own.
-    let found = input_and(&[13, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], 1);
-    assert!(matches!(found, DecodeError::Value { what: "rotations of every step", .. }), "{found}");
     let ill_typed: [&[u8]; 6] = [
         // Of a later value, of two components, above the top, of another value.
         &[2, 1, 0, 0, 0],
@@ -1382,9 +1379,32 @@ fn bad_folds_and_slots_are_named() {
     };
     let found = fold(&[1; 65]);
     assert!(matches!(found, DecodeError::TooLarge { what: "rotations of a fold", found: 65, limit: 64 }), "{found}");
-    for rotation in [8, 1 << 31, u32::MAX] {
+    for rotation in [0, 8, 1 << 31, u32::MAX] {
         let found = fold(&[1, rotation]);
         assert!(matches!(found, DecodeError::Text { what: "program", .. }), "{rotation}: {found}");
+    }
+    let steps = |steps: &[&[u32]]| {
+        read_slots(|writer| {
+            writer.bytes(&[13, 0, 0, 0, 0])?;
+            writer.u32(steps.len() as u32)?;
+            steps.iter().try_for_each(|step| {
+                writer.u32(step.len() as u32)?;
+                step.iter().try_for_each(|rotation| writer.u32(*rotation))
+            })
+        })
+    };
+    let found = steps(&[&[1, 2][..]; 65]);
+    assert!(matches!(found, DecodeError::TooLarge { what: "steps of a fold", found: 65, limit: 64 }), "{found}");
+    let found = steps(&[&[1; 65]]);
+    assert!(matches!(found, DecodeError::TooLarge { what: "rotations of a step", found: 65, limit: 64 }), "{found}");
+    for step in [&[][..], &[0, 1], &[1, 1], &[2, 1], &[1, 8], &[1, u32::MAX]] {
+        let found = steps(&[&[1, 2], step]);
+        assert!(matches!(found, DecodeError::Text { what: "program", .. }), "{step:?}: {found}");
+    }
+    // Steps of one rotation each have an encoding of their own.
+    for single in [&[][..], &[&[1][..]], &[&[1], &[2]]] {
+        let found = steps(single);
+        assert!(matches!(found, DecodeError::Value { what: "steps of a fold", .. }), "{single:?}: {found}");
     }
     let add = |slots: &[f64]| {
         read_slots(|writer| {

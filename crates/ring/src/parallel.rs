@@ -12,11 +12,13 @@ use rayon::Yield;
 
 /// Pauses between two looks for work.
 const PAUSES: usize = 32;
+/// Threads of a pool that spin.
+const MOST_SPINNING: usize = 8;
 /// Who finds nothing to do for so long stops spinning.
 const LONGEST_IDLE: Duration = Duration::from_millis(2);
 
 /// Calls `task(index, item)` for every item: on the threads of the rayon pool that the current thread belongs to, in order
-/// if it belongs to none. The global pool is never started. Tasks are worth 10 microseconds or more.
+/// if it belongs to none. The global pool is never started. Tasks are worth some microseconds or more.
 pub fn for_each<T: Send>(items: impl IntoIterator<Item = T>, task: impl Fn(usize, T) + Send + Sync) {
     for_each_with(items, || (), |(), index, item| task(index, item));
 }
@@ -50,8 +52,8 @@ pub fn for_each_with<T: Send, S>(
     let work = || {
         let mut space = None;
         while let Some((index, item)) = next() {
+            let _finished = Finished(&left);
             task(space.get_or_insert_with(&work_space), index, item);
-            left.fetch_sub(1, Ordering::Release);
         }
     };
     if helpers == 0 {
@@ -60,15 +62,25 @@ pub fn for_each_with<T: Send, S>(
     rayon::in_place_scope(|scope| {
         (0..helpers).for_each(|_| scope.spawn(|_| work()));
         work();
-        // A task that panics is waited for by the scope.
         stay_awake(|| left.load(Ordering::Acquire) > 0);
     });
 }
 
-/// Helps with other tasks of the pool, or spins, as long as something holds and there is work now and then.
+/// Counts a task as finished, also one that panics: the scope that it is in passes the panic on.
+struct Finished<'a>(&'a AtomicUsize);
+
+impl Drop for Finished<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Helps with other tasks of the pool, or spins, as long as something holds and there is work now and then. Threads of a
+/// large pool, which is for many requests at once, do not spin.
 pub fn stay_awake(going_on: impl Fn() -> bool) {
     let mut idle_since = Instant::now();
-    while going_on() && idle_since.elapsed() < LONGEST_IDLE {
+    let few = rayon::current_num_threads() <= MOST_SPINNING;
+    while few && going_on() && idle_since.elapsed() < LONGEST_IDLE {
         if rayon::yield_now() == Some(Yield::Executed) {
             idle_since = Instant::now();
         } else {

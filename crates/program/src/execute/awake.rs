@@ -1,29 +1,31 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nightloom_ring::parallel;
 use rayon::ThreadPool;
 
-/// Threads that are kept awake; a pool with more is for many requests at once.
-const MOST: usize = 8;
-/// While it lives, idle threads of a pool look for work instead of sleeping: waking a thread takes as long as a few limbs
-/// of a key switch, of which a run for one sample has hundreds in a row.
+/// While it lives and is the only one of its pool, idle threads of the pool look for work instead of sleeping: waking a
+/// thread takes as long as a few limbs of a key switch, of which a run for one sample has hundreds in a row.
 ///
-/// A thread can come to keep itself awake in the middle of another run's task, or of one of this run that it took before.
-/// That task then waits, and its run with it, until the thread returns: it gives up after some milliseconds without work.
-pub(super) struct Awake(Arc<AtomicBool>);
+/// A thread can come to keep itself awake in the middle of another run's task, which then waits. So no thread is kept awake
+/// when there are two runs.
+pub(super) struct Awake {
+    going_on: Arc<AtomicBool>,
+    running: Arc<AtomicUsize>,
+}
 
 impl Awake {
-    /// Keeps the other threads awake; runs on one of the pool's.
-    pub fn new(threads: &ThreadPool) -> Self {
-        let awake = Self(Arc::new(AtomicBool::new(threads.current_num_threads() > 1)));
-        let (own, going_on) = (threads.current_thread_index(), Arc::clone(&awake.0));
-        if going_on.load(Ordering::Relaxed) {
+    /// Keeps the other threads awake; runs on one of the pool's. `running` counts those that live.
+    pub fn new(threads: &ThreadPool, running: &Arc<AtomicUsize>) -> Self {
+        let awake = Self { going_on: Arc::new(AtomicBool::new(true)), running: Arc::clone(running) };
+        let alone = running.fetch_add(1, Ordering::Relaxed) == 0;
+        if alone && threads.current_num_threads() > 1 {
+            let (own, going_on, running) =
+                (threads.current_thread_index(), Arc::clone(&awake.going_on), Arc::clone(running));
             threads.spawn_broadcast(move |context| {
                 // The calling thread must not wait for itself, whenever it comes here.
-                let kept = Some(context.index()) != own && context.index() < MOST;
-                if kept {
-                    parallel::stay_awake(|| going_on.load(Ordering::Relaxed));
+                if Some(context.index()) != own {
+                    parallel::stay_awake(|| going_on.load(Ordering::Relaxed) && running.load(Ordering::Relaxed) == 1);
                 }
             });
         }
@@ -33,6 +35,7 @@ impl Awake {
 
 impl Drop for Awake {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.going_on.store(false, Ordering::Relaxed);
+        self.running.fetch_sub(1, Ordering::Relaxed);
     }
 }

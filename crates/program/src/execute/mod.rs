@@ -10,6 +10,7 @@ mod slots;
 mod tiles;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -29,6 +30,8 @@ pub struct Executor {
     stages: Vec<Stage>,
     threads: rayon::ThreadPool,
     prepared: slots::Prepared,
+    /// Calls of [`install`](Self::install) that have begun and not ended.
+    running: Arc<AtomicUsize>,
 }
 
 /// Pointwise operations that run tile by tile, then the operations on whole polynomials that follow them.
@@ -52,7 +55,7 @@ impl Executor {
     pub fn new(program: Program, threads: usize, weight_bytes: usize) -> Result<Self, ExecuteError> {
         let threads = crate::thread_pool(threads)?;
         let prepared = threads.install(|| slots::Prepared::new(&program, weight_bytes))?;
-        Ok(Self { stages: stages(&program), program, threads, prepared })
+        Ok(Self { stages: stages(&program), program, threads, prepared, running: Arc::default() })
     }
 
     /// The program.
@@ -65,13 +68,14 @@ impl Executor {
         &self.threads
     }
 
-    /// Runs `f` on these threads. Those that have nothing to do stay awake meanwhile.
+    /// Runs `f` on these threads. Those that have nothing to do stay awake meanwhile, unless another `f` runs: threads then
+    /// have something to do. On one of these threads `f` is just called, so several steps are best given to one call.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         if self.threads.current_thread_index().is_some() {
             return f();
         }
         self.threads.install(|| {
-            let _awake = Awake::new(&self.threads);
+            let _awake = Awake::new(&self.threads, &self.running);
             f()
         })
     }

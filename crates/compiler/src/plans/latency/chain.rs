@@ -48,9 +48,6 @@ const MAX_COMBINED: usize = 4;
 
 /// The work of one fold by these steps.
 pub(super) fn fold_work(steps: &[Vec<usize>], limbs: usize, special: usize, n: u64) -> Work {
-    if steps.is_empty() {
-        return Work::default();
-    }
     Work::fold(steps.len(), steps.iter().map(Vec::len).sum(), limbs, special, n)
 }
 

@@ -391,13 +391,15 @@ fn estimate(
             }
         };
         let division = (noise.rounding / after).powi(2);
-        // Between steps one component is rounded, and all rotations of a step share that rounding.
+        // Between steps one component is rounded, and all rotations of a step share that rounding: in one slot of a result
+        // it counts once for each of them, in the mean of all slots by their square.
         let mut folds = 0.0;
         for (at, step) in step.folds.iter().map(|step| step.len() as f64).enumerate() {
             let rounding = if at == 0 { 0.0 } else { step * noise.rounding };
             folds = (1.0 + step) * folds + step * key_switch(limbs).powi(2) + rounding.powi(2);
         }
-        let folds = (folds + noise.rounding.powi(2)) / after.powi(2);
+        let ended = if step.folds.is_empty() { 0.0 } else { noise.rounding.powi(2) };
+        let folds = (folds + ended) / after.powi(2);
         gaussian += facts.gains[value].powi(2) * folded * rounded;
         // A compressed result is the mean of the slots that should be equal.
         let mean = if compressed && !packed_layer.squared { mean_of } else { 1.0 };

@@ -186,6 +186,27 @@ fn dense_layers_need_as_many_rotations_as_rows() {
 }
 
 #[test]
+fn folds_in_few_steps_are_the_same_sums() {
+    let weights = matrix(4, 512, |_, _| true, 9);
+    let layer = SlotLayer::dense(&weights, &[0.0; 4], &Layout::natural(512, 1, 512), 4, 512).unwrap();
+    assert_eq!(layer.folds, [4, 8, 16, 32, 64, 128, 256]);
+    let x: Vec<f64> = (0..512).map(|slot| f64::from(slot * slot % 101)).collect();
+    let add = |sum: &[f64], rotations: &[usize]| -> Vec<f64> {
+        let moved = |slot: usize| rotations.iter().map(|r| sum[(slot + r) % 512]).sum::<f64>();
+        (0..512).map(|slot| sum[slot] + moved(slot)).collect()
+    };
+    let expected = layer.folds.iter().fold(x.clone(), |sum, fold| add(&sum, &[*fold]));
+    for count in 1..=7 {
+        let steps = layer.fold_steps(count);
+        assert_eq!(steps.len(), count);
+        assert_eq!(steps.iter().fold(x.clone(), |sum, step| add(&sum, step)), expected);
+        let lengths = steps.iter().map(Vec::len);
+        assert_eq!(lengths.clone().max(), Some((1 << 7usize.div_ceil(count)) - 1));
+        assert!(lengths.rev().is_sorted());
+    }
+}
+
+#[test]
 fn windows_that_do_not_cover_the_period_hold_where_they_are_whole() {
     // Two halves of eight slots, each collecting rows of its own: only the first two slots of a half are whole.
     let rows = Layout::new(1, (0..16).map(|slot| Some((slot / 8 * 2 + slot % 2) as u32)).collect());
