@@ -201,14 +201,14 @@ impl Work {
         Self::decomposition(limbs, special, n).times(1 + steps) + hoisted.times(steps + babies)
     }
 
-    /// A sum of rotations, so many in all, in some steps.
-    pub fn fold(steps: usize, rotations: usize, limbs: usize, special: usize, n: u64) -> Self {
-        if steps == 0 {
+    /// A fold of one ciphertext by the rotations of these steps.
+    pub fn fold(steps: &[Vec<usize>], limbs: usize, special: usize, n: u64) -> Self {
+        if steps.is_empty() {
             return Self::default();
         }
-        Self::decomposition(limbs, special, n).times(steps)
-            + Self::baby_step(limbs, special, n).times(rotations)
-            + Self::division(steps + 1, limbs + special, special, n)
+        Self::decomposition(limbs, special, n).times(steps.len())
+            + Self::baby_step(limbs, special, n).times(steps.iter().map(Vec::len).sum())
+            + Self::division(steps.len() + 1, limbs + special, special, n)
     }
 
     /// One rotation of a decomposed ciphertext, divided.
@@ -293,10 +293,7 @@ impl Program {
                 let features = self.types()[source.0].features;
                 Work::rotations(rotations, *base, limbs, special, n).times(features)
             }
-            Op::Fold { steps, .. } => {
-                let rotations = steps.iter().map(Vec::len).sum();
-                Work::fold(steps.len(), rotations, limbs, special, n).times(result.features)
-            }
+            Op::Fold { steps, .. } => Work::fold(steps, limbs, special, n).times(result.features),
             Op::AddSlots { .. } => Work::products(1, result.features, limbs, n),
         }
     }

@@ -13,8 +13,8 @@ impl Evaluator {
     /// Adds to a ciphertext its rotations by the slots of the first step, to that sum its rotations by those of the second
     /// step, and so on: with steps of 1 and 2 slots the sums of 4 neighbours. The rotations of a step share one
     /// decomposition, and only the second polynomial is divided between steps. A step without rotations changes nothing.
-    /// Noise added, if no rotation is twice in a step: by every rotation [`noise::key_switch`](crate::noise::key_switch), by every step but the first the
-    /// rounding of one component, which all its rotations share, and at the end
+    /// Noise added, if no rotation is twice in a step: by every rotation [`noise::key_switch`](crate::noise::key_switch), by
+    /// every step but the first the rounding of one component, which all its rotations share, and at the end
     /// [`noise::rounding`](crate::noise::rounding) of two components.
     ///
     /// # Errors

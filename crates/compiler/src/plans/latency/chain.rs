@@ -46,11 +46,6 @@ const MAX_ENUMERATED: usize = 4;
 /// Most folds in one step, which then has `2^MAX_COMBINED - 1` rotations.
 const MAX_COMBINED: usize = 4;
 
-/// The work of one fold by these steps.
-pub(super) fn fold_work(steps: &[Vec<usize>], limbs: usize, special: usize, n: u64) -> Work {
-    Work::fold(steps.len(), steps.iter().map(Vec::len).sum(), limbs, special, n)
-}
-
 /// All chains of a degree, the fastest first.
 pub(super) fn candidates(packed: &Packed, log_degree: u32, insecure: bool, prices: &Prices) -> Vec<Chain> {
     let choices: Vec<(bool, usize)> = [false, true].into_iter().flat_map(|m| (0..=2).map(move |s| (m, s))).collect();
@@ -104,7 +99,7 @@ impl Chain {
             limbs -= usize::from(*rescale_matrix);
             let ciphertexts = packed.layer.output.ciphertexts();
             let folds = packed.cheapest_folds(limbs, special, n, prices);
-            work = work + fold_work(&folds, limbs, special, n).times(ciphertexts);
+            work = work + Work::fold(&folds, limbs, special, n).times(ciphertexts);
             if packed.squared {
                 work = work + Work::square(ciphertexts, limbs, n);
                 let divisor = special + usize::from(*rescale_square > 0);
@@ -150,7 +145,7 @@ impl PackedLayer {
         let doublings = self.layer.folds.len();
         let counts = doublings.div_ceil(MAX_COMBINED).max(1)..=doublings;
         let options = counts.rev().map(|steps| self.layer.fold_steps(steps));
-        let cost = |steps: &Vec<Vec<usize>>| fold_work(steps, limbs, special, n).seconds(prices, n as usize);
+        let cost = |steps: &Vec<Vec<usize>>| Work::fold(steps, limbs, special, n).seconds(prices, n as usize);
         options.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or_default()
     }
 

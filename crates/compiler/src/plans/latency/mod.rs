@@ -9,7 +9,7 @@ pub mod packing;
 mod scales;
 
 use nightloom_he::{CkksParams, CkksSpec, CompressedCiphertext, Level, Ring, Scale, SpecError, security};
-use nightloom_program::cost::Prices;
+use nightloom_program::cost::{Prices, Work};
 use nightloom_program::noise::NoiseBound;
 use nightloom_program::{Compression, Op, Program, SlotMatrixError, ValueId, VerifyError, WeightArray};
 use nightloom_ring::RingError;
@@ -340,7 +340,7 @@ impl PackedLayer {
         const LIMBS: usize = 4;
         let n = 1u64 << 13;
         let steps = self.cheapest_steps(LIMBS, 1, n, prices);
-        let fold = chain::fold_work(&self.cheapest_folds(LIMBS, 1, n, prices), LIMBS, 1, n);
+        let fold = Work::fold(&self.cheapest_folds(LIMBS, 1, n, prices), LIMBS, 1, n);
         let work = self.matrix_work(&steps, LIMBS, 1, true, n) + fold.times(self.layer.output.ciphertexts());
         work.seconds(prices, n as usize)
     }
