@@ -1,12 +1,14 @@
 //! Key switching (hybrid; eprint 2019/688, in the form of eprint 2021/204, Appendix B.2): docs/notes/keyswitch.md.
 //!
-//! One limb of the result at a time: its digits are extended, transformed and multiplied with both halves of the key
-//! while they are in the cache, and no digit is ever stored as a whole. A decomposition that serves several keys is
-//! stored instead, unless the results are only summed ([`SumOfImages`]). Tasks for the threads are nested, so that a thread without a limb helps with the last ones.
+//! One limb of the result at a time: its digits are extended, transformed and multiplied with both halves of the key, or of
+//! several keys ([`Switches`]), while they are in the cache, and no digit is ever stored as a whole. Only a decomposition
+//! whose keys come one by one is stored. Tasks for the threads are nested, so that a thread without a limb helps with the
+//! last ones.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use nightloom_ring::{Automorphism, Buffer, Digits, Eval, Quotient, RnsPoly, parallel};
+use nightloom_ring::{Automorphism, Buffer, Digits, Eval, Quotient, RnsBasis, RnsPoly, parallel};
 
 use crate::evaluation_keys::GaloisKey;
 use crate::keys::KeySwitchingKey;
@@ -85,19 +87,8 @@ pub(crate) trait Addend: Fn(usize, Range<usize>, [&mut [f64]; 2]) + Send + Sync 
 impl<F: Fn(usize, Range<usize>, [&mut [f64]; 2]) + Send + Sync> Addend for F {}
 
 impl<D: DigitLimbs> Switch<'_, D> {
-    /// Two polynomials over the extended basis whose quotient by `P` is an encryption of `d s'` under `s`, to which `add`
-    /// adds something. The automorphism comes last.
-    pub fn extended(&self, add: impl Addend) -> [RnsPoly<Eval>; 2] {
-        let basis = &self.params.level(self.level).extended;
-        let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
-        let task = |work: &mut WorkSpace, index: usize, (u0, u1): (&mut [f64], &mut [f64])| {
-            self.moved(work, [u0, u1], |digits, outs| self.limbs(index, digits, outs, &add));
-        };
-        parallel::for_each_with(u0.limbs_mut().zip(u1.limbs_mut()), || self.work_space(), task);
-        [u0, u1]
-    }
-
-    /// What [`extended`](Self::extended) makes, divided by `quotient`, whose source is the extended basis.
+    /// An encryption of `d s'` under `s`, to which `add` adds something over the extended basis, where it is multiplied by
+    /// `P`, before the division by `quotient`, whose source is that basis. The automorphism comes last.
     pub fn divided(&self, quotient: &Quotient, add: impl Addend) -> [RnsPoly<Eval>; 2] {
         let kept = quotient.target().len();
         // The divisor's limbs come first: every other limb needs the remainder.
@@ -184,45 +175,67 @@ impl<D: DigitLimbs> Switch<'_, D> {
     }
 }
 
-/// An encryption over the extended basis and its images under automorphisms, summed. A limb is made of the digits while
-/// they are in the cache, whatever the number of images.
-pub(crate) struct SumOfImages<'a> {
+/// Switches of one polynomial by several keys, each followed by the automorphism of its key, over the extended basis. The
+/// digits of a limb are made once and serve all keys while they are in the cache.
+///
+/// The polynomial is the second one of an encryption, or its quotient by `P`; the first one is added.
+pub(crate) struct Switches<'a> {
     pub params: &'a CkksParams,
     pub level: Level,
-    /// Those of the quotient of the second polynomial by `P`.
     pub digits: &'a Digits<'a>,
-    /// At least one.
     pub keys: &'a [&'a GaloisKey],
 }
 
-impl SumOfImages<'_> {
-    /// The sum. `add` adds a limb of one of the encryption's two polynomials, with the index of the polynomial and of the
-    /// limb.
-    pub fn extended(&self, add: impl Fn(usize, usize, &mut [f64]) + Send + Sync) -> [RnsPoly<Eval>; 2] {
-        let basis = &self.params.level(self.level).extended;
-        let (pool, degree, kernel) = (self.params.pool(), self.params.degree(), self.params.kernel());
-        let work_space = || {
-            let limbs = || [(); 2].map(|()| pool.take(degree));
-            (pool.take_limbs(self.digits.len(), degree), [limbs(), limbs()])
+impl Switches<'_> {
+    /// The image of the encryption under each automorphism. `add` adds a limb of the first polynomial.
+    pub fn images(&self, add: impl Fn(usize, &mut [f64]) + Send + Sync) -> Vec<[RnsPoly<Eval>; 2]> {
+        let (basis, kernel) = (self.basis(), self.params.kernel());
+        let mut images: Vec<_> = self.keys.iter().map(|_| [(); 2].map(|()| RnsPoly::unspecified(basis))).collect();
+        let mut limbs: Vec<Vec<&mut [f64]>> = (0..basis.len()).map(|_| Vec::new()).collect();
+        for poly in images.iter_mut().flatten() {
+            limbs.iter_mut().zip(poly.limbs_mut()).for_each(|(limbs, limb)| limbs.push(limb));
+        }
+        let task = |digits: &mut Vec<Buffer>, index: usize, images: Vec<&mut [f64]>| {
+            let digits = self.digits.limb(index, digits);
+            let image = |product: &mut Buffer, at: usize, image: &mut [f64]| {
+                let (key, half) = (self.keys[at / 2], at % 2);
+                self.product(&digits, key, half, index, product);
+                if half == 0 {
+                    add(index, product);
+                }
+                key.automorphism.apply_limb(kernel, image, product);
+            };
+            parallel::for_each_with(images, || self.limb(), image);
         };
+        parallel::for_each_with(limbs, || self.digit_limbs(), task);
+        images
+    }
+
+    /// The sum of the encryption and its images. `add` adds a limb of one of the encryption's two polynomials, with the
+    /// index of the polynomial and of the limb.
+    ///
+    /// # Panics
+    /// Unless there is a key.
+    pub fn sum(&self, add: impl Fn(usize, usize, &mut [f64]) + Send + Sync) -> [RnsPoly<Eval>; 2] {
+        assert!(!self.keys.is_empty(), "a sum of no images");
+        let (basis, kernel) = (self.basis(), self.params.kernel());
+        let work_space = || (self.digit_limbs(), [(); 2].map(|()| [self.limb(), self.limb()]));
         let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
         let task = |(digits, limbs): &mut (Vec<Buffer>, [[Buffer; 2]; 2]), index: usize, (u0, u1)| {
-            let (q, digits) = (basis.modulus(index), self.digits.limb(index, digits));
+            let digits = self.digits.limb(index, digits);
             let halves = [u0, u1].into_iter().zip(limbs);
             let half = |half: usize, (sum, [product, image]): (&mut [f64], &mut [Buffer; 2])| {
-                for (at, GaloisKey { automorphism, key }) in self.keys.iter().enumerate() {
-                    let (key_limb, key_half) = (key.limb_at(self.level, index), [&key.b, &key.a][half]);
-                    let factors = digits.iter().zip(key_half).map(|(digit, key)| (*digit, key.limb(key_limb)));
-                    kernel.dot(q, product, &factors.collect::<Vec<_>>());
+                for (at, key) in self.keys.iter().enumerate() {
+                    self.product(&digits, key, half, index, product);
                     // The second polynomial is what the digits are of.
                     if half == 0 {
                         add(0, index, product);
                     }
                     if at == 0 {
-                        automorphism.apply_limb(kernel, sum, product);
+                        key.automorphism.apply_limb(kernel, sum, product);
                     } else {
-                        automorphism.apply_limb(kernel, image, product);
-                        kernel.add(q, sum, image);
+                        key.automorphism.apply_limb(kernel, image, product);
+                        kernel.add(basis.modulus(index), sum, image);
                     }
                 }
                 add(half, index, sum);
@@ -231,6 +244,26 @@ impl SumOfImages<'_> {
         };
         parallel::for_each_with(u0.limbs_mut().zip(u1.limbs_mut()), work_space, task);
         [u0, u1]
+    }
+
+    fn basis(&self) -> &Arc<RnsBasis> {
+        &self.params.level(self.level).extended
+    }
+
+    fn limb(&self) -> Buffer {
+        self.params.pool().take(self.params.degree())
+    }
+
+    fn digit_limbs(&self) -> Vec<Buffer> {
+        self.params.pool().take_limbs(self.digits.len(), self.params.degree())
+    }
+
+    /// The inner product of digits and one half of a key in a limb.
+    fn product(&self, digits: &[&[f64]], key: &GaloisKey, half: usize, index: usize, out: &mut [f64]) {
+        let key_limb = key.key.limb_at(self.level, index);
+        let half = [&key.key.b, &key.key.a][half];
+        let terms: Vec<_> = digits.iter().zip(half).map(|(digit, key)| (*digit, key.limb(key_limb))).collect();
+        self.params.kernel().dot(self.basis().modulus(index), out, &terms);
     }
 }
 

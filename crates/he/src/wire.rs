@@ -95,25 +95,49 @@ fn read_poly(reader: &mut Reader<impl Read>, basis: &Arc<RnsBasis>) -> Result<Rn
 }
 
 /// As [`read_poly`], from exactly as many bytes as a polynomial has.
-fn unpack_poly(mut body: &[u8], basis: &Arc<RnsBasis>) -> Result<RnsPoly<Eval>, DecodeError> {
-    let mut limbs: Vec<(&[u8], Result<(), DecodeError>)> = Vec::new();
-    for q in basis.moduli() {
-        let (limb, rest) = body.split_at(packed_bytes(basis.degree(), q.bits()) as usize);
-        limbs.push((limb, Ok(())));
-        body = rest;
-    }
+fn unpack_poly(body: &[u8], basis: &Arc<RnsBasis>) -> Result<RnsPoly<Eval>, DecodeError> {
     let mut poly = RnsPoly::unspecified(basis);
-    parallel::for_each(poly.limbs_mut().zip(&mut limbs), |limb, (out, (bytes, outcome))| {
-        let q = basis.modulus(limb);
-        *outcome = Reader::new(*bytes, bytes.len() as u64).packed(q.bits(), out.len(), |index, found| {
-            if found >= q.value() {
-                return Err(DecodeError::Residue { limb, index, found, prime: q.value() });
-            }
-            out[index] = q.center(found);
+    let limbs = poly.limbs_mut().zip(packed_limbs(body, basis)).enumerate();
+    let unpack = |(limb, (out, bytes)): (usize, (&mut [f64], &[u8]))| unpack_limb(basis, limb, bytes, out);
+    parallel::map(limbs, unpack).into_iter().collect::<Result<(), _>>()?;
+    Ok(poly)
+}
+
+/// A polynomial as [`unpack_poly`] makes it, and one from a seed: the limbs of both are tasks for the threads together.
+fn unpack_with_seed(body: &[u8], seed: &Seed, basis: &Arc<RnsBasis>) -> Result<[RnsPoly<Eval>; 2], DecodeError> {
+    let [mut c0, mut c1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
+    // The longer tasks first.
+    let seeded = c1.limbs_mut().map(|out| (out, None)).enumerate();
+    let packed = c0.limbs_mut().zip(packed_limbs(body, basis).map(Some)).enumerate();
+    let task = |(limb, (out, bytes)): (usize, (&mut [f64], Option<&[u8]>))| match bytes {
+        Some(bytes) => unpack_limb(basis, limb, bytes, out),
+        None => {
+            sample::uniform_limb(seed, 0, limb, basis.modulus(limb), out);
             Ok(())
-        });
-    });
-    limbs.into_iter().try_for_each(|(_, outcome)| outcome).map(|()| poly)
+        }
+    };
+    parallel::map(seeded.chain(packed), task).into_iter().collect::<Result<(), _>>()?;
+    Ok([c0, c1])
+}
+
+/// The bytes of each limb.
+fn packed_limbs<'a>(mut body: &'a [u8], basis: &RnsBasis) -> impl Iterator<Item = &'a [u8]> {
+    basis.moduli().map(move |q| {
+        let (limb, rest) = body.split_at(packed_bytes(basis.degree(), q.bits()) as usize);
+        body = rest;
+        limb
+    })
+}
+
+fn unpack_limb(basis: &RnsBasis, limb: usize, bytes: &[u8], out: &mut [f64]) -> Result<(), DecodeError> {
+    let q = basis.modulus(limb);
+    Reader::new(bytes, bytes.len() as u64).packed(q.bits(), out.len(), |index, found| {
+        if found >= q.value() {
+            return Err(DecodeError::Residue { limb, index, found, prime: q.value() });
+        }
+        out[index] = q.center(found);
+        Ok(())
+    })
 }
 
 /// Writes parameters as plain data.
@@ -310,8 +334,8 @@ impl PackedCiphertext {
         let each = basis_bytes(basis) as usize;
         if seeded {
             let (c0, seed) = body.split_at(each);
-            let (c0, seed): (_, Seed) = (unpack_poly(c0, basis)?, Reader::new(seed, SEED_BYTES).bytes()?);
-            let c1 = sample::uniform(basis, &seed, 0);
+            let seed: Seed = Reader::new(seed, SEED_BYTES).bytes()?;
+            let [c0, c1] = unpack_with_seed(c0, &seed, basis)?;
             return Ok(Ciphertext::fresh(&params, level, scale, c0, c1, Some(seed)));
         }
         let polys = body.chunks_exact(each).map(|poly| unpack_poly(poly, basis)).collect::<Result<Vec<_>, _>>()?;

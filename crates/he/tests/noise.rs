@@ -158,8 +158,7 @@ fn noise_of_rotations_is_as_stated_at_the_parameters_of_the_product() {
 
         // Before a division nothing can be decrypted; the division adds its rounding to what the key switch has made. The
         // product with a plaintext changes the noise by its mean square and leaves something to be rounded.
-        let decomposed = evaluator.decompose(&fresh).unwrap();
-        let extended = evaluator.rotate_extended(&decomposed, 1, &keys).unwrap();
+        let extended = evaluator.rotate_extended(&fresh, &[1], &keys).unwrap().remove(0);
         let weights: Vec<f64> = values.iter().map(|x| 8.0 * x).collect();
         let weights = party.encoder.encode(&weights, &Scale::power_of_two(12)).unwrap();
         let factors = party.encoder.decode_message(&weights).unwrap();

@@ -178,13 +178,18 @@ fn hoisted_rotations_are_the_same_bit_for_bit() {
                 let hoisted = party.evaluator.rotate_hoisted(&decomposed, rotation, &keys).unwrap();
                 assert!(hoisted == expected, "{rotation} at {level}");
                 // An automorphism changes signs of coefficients only, so that it commutes with the rounding.
-                let extended = party.evaluator.rotate_extended(&decomposed, rotation, &keys).unwrap();
-                assert!(party.evaluator.divide(&extended).unwrap() == expected, "{rotation} at {level}");
+                let extended = party.evaluator.rotate_extended(&x, &[rotation], &keys).unwrap();
+                assert!(party.evaluator.divide(&extended[0]).unwrap() == expected, "{rotation} at {level}");
             }
+            // Several at once, in any order, some of them twice.
+            let rotations = [6, 0, 100, 1, 6];
+            let extended = party.evaluator.rotate_extended(&x, &rotations, &keys).unwrap();
+            let divided = extended.iter().map(|extended| party.evaluator.divide(extended).unwrap());
+            let expected = rotations.iter().map(|by| party.evaluator.rotate_hoisted(&decomposed, *by, &keys).unwrap());
+            assert!(divided.eq(expected), "at {level}");
             let unmoved = party.evaluator.rotate_hoisted(&decomposed, 0, &keys).unwrap();
             assert_eq!(unmoved.components(), x.components());
-            let extended = party.evaluator.rotate_extended(&decomposed, 0, &keys).unwrap();
-            assert_eq!(party.evaluator.divide(&extended).unwrap().components(), x.components());
+            assert!(party.evaluator.rotate_extended(&x, &[], &keys).unwrap().is_empty());
         }
     });
 }
@@ -200,8 +205,7 @@ fn double_hoisting_stays_within_the_stated_noise() {
         let scale = Scale::power_of_two(36);
         let weight_scale = Scale::from_parts(0, vec![(params.primes()[2], 1)]).unwrap();
         let x = party.encrypt(&values, &scale, level);
-        let decomposed = party.evaluator.decompose(&x).unwrap();
-        let steps = babies.map(|baby| party.evaluator.rotate_extended(&decomposed, baby, &keys).unwrap());
+        let steps = party.evaluator.rotate_extended(&x, &babies, &keys).unwrap();
 
         let mut expected = vec![0.0; params.slots()];
         let mut total = ExtendedCiphertext::zero(&params, level, scale.mul(&weight_scale)).unwrap();
@@ -273,8 +277,7 @@ fn periodic_factors_are_those_of_their_repetition() {
         let keys = party.rotation_keys(&[(1, 1)]);
         let (values, scale) = (party.values(11), Scale::power_of_two(40));
         let x = party.encrypt(&values, &scale, level);
-        let decomposed = party.evaluator.decompose(&x).unwrap();
-        let steps = [0, 1].map(|by| party.evaluator.rotate_extended(&decomposed, by, &keys).unwrap());
+        let steps = party.evaluator.rotate_extended(&x, &[0, 1], &keys).unwrap();
         for period in (0..=slots.trailing_zeros()).step_by(3).map(|log| 1 << log) {
             let factors = [12, 13].map(|seed| party.values(seed)[..period].to_vec());
             let repeated = factors.clone().map(|values| values.iter().copied().cycle().take(slots).collect::<Vec<_>>());
@@ -316,13 +319,11 @@ fn giant_steps_add_the_stated_noise() {
         let (values, scale) = (party.values(6), Scale::power_of_two(30));
         for level in [Level(0), Level(3)] {
             let x = party.encrypt(&values, &scale, level);
-            let decomposed = party.evaluator.decompose(&x).unwrap();
             // A product, so that the division rounds.
             let one = party.plaintext(&vec![1.0; values.len()], &Scale::power_of_two(9), level);
             let half = party.plaintext(&party.values(7), &Scale::power_of_two(9), level);
-            let rotated_1 = party.evaluator.rotate_extended(&decomposed, 1, &keys).unwrap();
-            let unmoved = party.evaluator.rotate_extended(&decomposed, 0, &keys).unwrap();
-            let sum = ExtendedCiphertext::dot(&[(&unmoved, &one), (&rotated_1, &half)]).unwrap();
+            let steps = party.evaluator.rotate_extended(&x, &[0, 1], &keys).unwrap();
+            let sum = ExtendedCiphertext::dot(&[(&steps[0], &one), (&steps[1], &half)]).unwrap();
             let before = party.decrypt(&party.evaluator.divide(&sum).unwrap());
             let after = party.evaluator.switch_rotate(sum, 5, &keys).unwrap();
             let after = party.evaluator.divide(&after).unwrap();
@@ -370,9 +371,8 @@ fn kernels_and_threads_make_the_same_bits() {
                 let key = KeyGenerator::new(params).relinearization_key(&party.secret, &mut party.rng).unwrap();
                 let y = party.evaluator.relinearize_rescale(&square, &key).unwrap();
                 let y = party.evaluator.rotate(&y, 1, &keys).unwrap();
-                let decomposed = party.evaluator.decompose(&y).unwrap();
                 let weights = party.plaintext(&party.values(10), &Scale::power_of_two(40), y.level());
-                let steps = [0, 1].map(|by| party.evaluator.rotate_extended(&decomposed, by, &keys).unwrap());
+                let steps = party.evaluator.rotate_extended(&y, &[0, 1], &keys).unwrap();
                 let sum = ExtendedCiphertext::dot(&[(&steps[0], &weights), (&steps[1], &weights)]).unwrap();
                 let moved = party.evaluator.switch_rotate(sum, 7, &keys).unwrap();
                 (party.evaluator.divide_rescale(&moved).unwrap(), keys)
@@ -416,9 +416,10 @@ fn misuse_is_a_typed_error() {
 
     let decomposed = evaluator.decompose(&x).unwrap();
     assert!(matches!(evaluator.rotate_hoisted(&decomposed, 3, &keys), Err(EvalError::MissingKey { .. })));
-    assert!(matches!(evaluator.rotate_extended(&decomposed, 2, &keys), Err(EvalError::KeyLevelTooLow { .. })));
-    assert!(matches!(evaluator.rotate_extended(&decomposed, slots, &keys), Err(EvalError::NoSuchRotation { .. })));
-    let mut extended = evaluator.rotate_extended(&decomposed, 1, &keys).unwrap();
+    assert!(matches!(evaluator.rotate_extended(&square, &[0], &keys), Err(EvalError::Components { found: 3, .. })));
+    assert!(matches!(evaluator.rotate_extended(&x, &[1, 2], &keys), Err(EvalError::KeyLevelTooLow { .. })));
+    assert!(matches!(evaluator.rotate_extended(&x, &[slots, 1], &keys), Err(EvalError::NoSuchRotation { .. })));
+    let mut extended = evaluator.rotate_extended(&x, &[1], &keys).unwrap().remove(0);
     let other_scale = ExtendedCiphertext::zero(params, Level(2), Scale::power_of_two(31)).unwrap();
     assert!(matches!(extended.add_assign(&other_scale), Err(EvalError::ScaleMismatch { .. })));
     let other_level = ExtendedCiphertext::zero(params, Level(1), Scale::power_of_two(30)).unwrap();
@@ -487,6 +488,8 @@ fn keys_that_cannot_be_are_refused() {
     // An empty list of keys can always be made.
     let keys = generator.evaluation_keys(&party.secret, &EvaluationKeySpec::default(), &mut party.rng).unwrap();
     assert!(keys.rotations().is_empty() && keys.relinearization().is_none());
+    let extended = party.evaluator.rotate_extended(&x, &[0], keys.rotations());
+    assert!(matches!(extended, Err(EvalError::NoSpecialPrimes { .. })));
 }
 
 #[test]
@@ -520,10 +523,9 @@ fn folds_sum_neighbours_within_the_stated_noise() {
         let values = party.values(6);
         for level in [Level(2), Level(0), Level(1)] {
             let x = party.encrypt(&values, &Scale::power_of_two(30), level);
-            let decomposed = party.evaluator.decompose(&x).unwrap();
-            let rotated_by = |by| party.evaluator.rotate_extended(&decomposed, by, &keys).unwrap();
-            let mut sum_of_rotations = rotated_by(0);
-            [1, 2, 3].into_iter().for_each(|by| sum_of_rotations.add_assign(&rotated_by(by)).unwrap());
+            let mut rotations = party.evaluator.rotate_extended(&x, &[0, 1, 2, 3], &keys).unwrap().into_iter();
+            let mut sum_of_rotations = rotations.next().unwrap();
+            rotations.for_each(|rotated| sum_of_rotations.add_assign(&rotated).unwrap());
             let fold = |steps: &[&[usize]]| party.evaluator.fold(&x, steps, &keys).unwrap();
             assert!(fold(&[&[1, 2, 3]]) == party.evaluator.divide(&sum_of_rotations).unwrap(), "at {level}");
             assert!(fold(&[]) == x && fold(&[&[]]) == x && fold(&[&[], &[1]]) == fold(&[&[1]]));

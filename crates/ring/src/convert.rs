@@ -20,17 +20,13 @@ pub(crate) struct Conversion {
 
 impl Conversion {
     fn new(source: &RnsBasis, target: &RnsBasis) -> Self {
-        let product = |skip: Option<usize>, q: Modulus| {
-            let factors = source.moduli().enumerate().filter(|(index, _)| Some(*index) != skip);
-            factors.fold(1 % q.value(), |product, (_, s)| q.mul(product, s.value() % q.value()))
-        };
-        let cofactor_inverses =
-            source.moduli().enumerate().map(|(index, s)| s.center(s.inverse(product(Some(index), s)))).collect();
+        let inverse = |(index, s): (usize, Modulus)| s.center(s.inverse(cofactor(source, Some(index), s)));
+        let cofactor_inverses = source.moduli().enumerate().map(inverse).collect();
         let weights = target
             .moduli()
             .map(|t| {
-                let cofactors = (0..source.len()).map(|index| t.center(product(Some(index), t)));
-                cofactors.chain([-t.center(product(None, t))]).collect()
+                let cofactors = (0..source.len()).map(|index| t.center(cofactor(source, Some(index), t)));
+                cofactors.chain([-t.center(cofactor(source, None, t))]).collect()
             })
             .collect();
         Self { cofactor_inverses, weights }
@@ -42,6 +38,13 @@ impl Conversion {
             // The balanced representative is x itself.
             1 => source.kernel().ntt_inverse(source.table(index), limb),
             _ => source.kernel().ntt_inverse_scaled(source.table(index), limb, self.cofactor_inverses[index]),
+        }
+    }
+
+    /// Turns the coefficients of a source limb of `x` into `y_i`.
+    fn scale(&self, source: &RnsBasis, index: usize, limb: &mut [f64]) {
+        if source.len() > 1 {
+            source.kernel().mul_scalar(source.modulus(index), limb, self.cofactor_inverses[index]);
         }
     }
 
@@ -101,6 +104,12 @@ impl Conversion {
     }
 }
 
+/// The product of the primes of a basis, all but one if one is named, modulo `q`.
+fn cofactor(basis: &RnsBasis, skip: Option<usize>, q: Modulus) -> u64 {
+    let factors = basis.moduli().enumerate().filter(|(index, _)| Some(*index) != skip);
+    factors.fold(1 % q.value(), |product, (_, s)| q.mul(product, s.value() % q.value()))
+}
+
 /// A factor of every coefficient, and a weight.
 type Term<'a> = (&'a [f64], f64);
 
@@ -113,6 +122,8 @@ pub struct Extension {
     /// Where the target's limb comes from: the digit's limb of the same prime, or the conversion's target index.
     origin: Vec<Origin>,
     conversion: Conversion,
+    /// `S/s_i mod s_i` for the digit's primes `s_i` with product `S`, canonical.
+    cofactors: Vec<f64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +146,8 @@ impl Extension {
             })
             .collect();
         let conversion = Conversion::new(&digit, &target.select(others));
-        Self { digit, target, origin, conversion }
+        let cofactors = digit.moduli().enumerate().map(|(index, s)| s.center(cofactor(&digit, Some(index), s))).collect();
+        Self { digit, target, origin, conversion, cofactors }
     }
 
     /// The primes of the digit.
@@ -150,11 +162,13 @@ impl Extension {
 }
 
 /// A polynomial cut into digits of consecutive limbs, to be extended limb by limb. It is transformed back to coefficients
-/// once; each extended limb costs a conversion and a transform for each digit, except the digit that has its prime.
+/// once; each extended limb costs a conversion and a transform for each digit, except the digit that has its prime, if the
+/// polynomial's evaluations are there.
 #[derive(Debug)]
 pub struct Digits<'a> {
     extensions: &'a [Extension],
-    poly: &'a RnsPoly<Eval>,
+    /// The polynomial, unless only its coefficients are known.
+    evaluations: Option<&'a RnsPoly<Eval>>,
     /// `y_i` of each limb.
     scaled: Vec<Buffer>,
     /// The first limb of each digit, and `v`.
@@ -167,18 +181,48 @@ impl<'a> Digits<'a> {
     /// # Panics
     /// If the primes of the digits, one after another, are not those of `poly`, or if there are none.
     pub fn new(extensions: &'a [Extension], poly: &'a RnsPoly<Eval>) -> Self {
-        let basis = poly.basis();
-        let places: Vec<(&Extension, usize)> =
-            extensions.iter().flat_map(|extension| (0..extension.digit.len()).map(move |at| (extension, at))).collect();
-        let primes = places.iter().map(|(extension, at)| extension.digit.modulus(*at));
-        assert!(!places.is_empty() && primes.eq(basis.moduli()), "digits of another basis than {basis:?}");
-        let mut scaled = basis.pool().take_limbs(basis.len(), basis.degree());
+        let places = places(extensions, poly.basis());
+        let mut scaled = poly.basis().pool().take_limbs(places.len(), poly.basis().degree());
         let task = |limb: usize, (scaled, residues): (&mut Buffer, &[f64])| {
             scaled.copy_from_slice(residues);
             let (extension, at) = places[limb];
             extension.conversion.scale_inverse(&extension.digit, at, scaled);
         };
         parallel::for_each(scaled.iter_mut().zip(poly.limbs()), task);
+        Self::cut(extensions, Some(poly), scaled)
+    }
+
+    /// Cuts the quotient of `x` into the digits of `extensions`. As [`new`](Self::new) of what [`Quotient::divide`] makes,
+    /// but limbs wait for each other once less: all are transformed back before the division.
+    ///
+    /// # Panics
+    /// If `x` is not over the source basis of the quotient; as [`new`](Self::new) for its target.
+    pub fn of_quotient(extensions: &'a [Extension], quotient: &Quotient, x: &RnsPoly<Eval>) -> Self {
+        assert!(*x.basis() == quotient.source, "a quotient of another basis");
+        let target = &quotient.target;
+        let places = places(extensions, target);
+        let kernel = target.kernel();
+        let mut kept = target.pool().take_limbs(target.len(), target.degree());
+        let mut remainder = quotient.remainder_limbs();
+        let task = |index: usize, (out, residues): (&mut Buffer, &[f64])| {
+            out.copy_from_slice(residues);
+            match index.checked_sub(target.len()) {
+                None => kernel.ntt_inverse(target.table(index), out),
+                Some(index) => quotient.prepare_limb(index, out),
+            }
+        };
+        parallel::for_each(kept.iter_mut().chain(&mut remainder).zip(x.limbs()), task);
+        let remainder = quotient.remainder(remainder);
+        let mut scaled = target.pool().take_limbs(target.len(), target.degree());
+        parallel::for_each(scaled.iter_mut().zip(&kept), |limb, (scaled, x): (&mut Buffer, &Buffer)| {
+            quotient.finish_coefficients(&remainder, limb, x, scaled);
+            let (extension, at) = places[limb];
+            extension.conversion.scale(&extension.digit, at, scaled);
+        });
+        Self::cut(extensions, None, scaled)
+    }
+
+    fn cut(extensions: &'a [Extension], evaluations: Option<&'a RnsPoly<Eval>>, scaled: Vec<Buffer>) -> Self {
         let mut quotients: Vec<(usize, Option<Buffer>)> = Vec::new();
         let mut first = 0;
         for extension in extensions {
@@ -190,12 +234,7 @@ impl<'a> Digits<'a> {
             *quotient = Conversion::quotient(digit, &scaled[*first..][..digit.len()]);
         };
         parallel::for_each(&mut quotients, task);
-        Self { extensions, poly, scaled, quotients }
-    }
-
-    /// The polynomial that was cut.
-    pub fn poly(&self) -> &'a RnsPoly<Eval> {
-        self.poly
+        Self { extensions, evaluations, scaled, quotients }
     }
 
     /// Number of digits.
@@ -220,35 +259,57 @@ impl<'a> Digits<'a> {
     /// If there is no limb for a digit.
     pub fn limb<'b>(&'b self, index: usize, work_space: &'b mut [Buffer]) -> Vec<&'b [f64]> {
         assert_eq!(work_space.len(), self.len());
-        parallel::for_each(work_space.iter_mut(), |digit, out| self.convert(digit, index, out));
-        let converted: &'b [Buffer] = work_space;
-        (0..self.len()).map(|digit| self.own_limb(digit, index).unwrap_or(&converted[digit])).collect()
+        let made = |digit: &usize| self.borrowed_limb(*digit, index).is_none();
+        let digits = (0..self.len()).filter(made).collect::<Vec<_>>();
+        parallel::for_each(work_space.iter_mut().zip(digits), |_, (out, digit)| self.convert(digit, index, out));
+        let mut converted = work_space.iter().map(|limb| &**limb);
+        let limb = |digit| self.borrowed_limb(digit, index).or_else(|| converted.next());
+        (0..self.len()).filter_map(limb).collect()
     }
 
     /// As [`limb`](Self::limb), with every digit in a place of its own.
     pub fn write_limb<'b>(&self, index: usize, outs: impl IntoIterator<Item = &'b mut [f64]>) {
-        parallel::for_each(outs, |digit, out: &mut [f64]| match self.own_limb(digit, index) {
+        parallel::for_each(outs, |digit, out: &mut [f64]| match self.borrowed_limb(digit, index) {
             Some(limb) => out.copy_from_slice(limb),
             None => self.convert(digit, index, out),
         });
     }
 
-    /// The limb of the polynomial that has the prime of the target's limb, if it is one of the digit's.
-    fn own_limb(&self, digit: usize, index: usize) -> Option<&[f64]> {
+    /// The limb of the polynomial that has the prime of the target's limb, if it is one of the digit's and is there.
+    fn borrowed_limb(&self, digit: usize, index: usize) -> Option<&[f64]> {
         match self.extensions[digit].origin[index] {
-            Origin::Digit(limb) => Some(self.poly.limb(self.quotients[digit].0 + limb)),
+            Origin::Digit(limb) => Some(self.evaluations?.limb(self.quotients[digit].0 + limb)),
             Origin::Converted(_) => None,
         }
     }
 
-    /// Writes a digit modulo a prime that is not one of its own.
+    /// Writes a digit modulo a prime.
     fn convert(&self, digit: usize, index: usize, out: &mut [f64]) {
         let (extension, (first, v)) = (&self.extensions[digit], &self.quotients[digit]);
-        if let Origin::Converted(to) = extension.origin[index] {
-            let scaled = &self.scaled[*first..][..extension.digit.len()];
-            extension.conversion.convert_forward(&extension.target, index, to, (scaled, v.as_ref()), out);
+        let (target, scaled) = (&extension.target, &self.scaled[*first..][..extension.digit.len()]);
+        match extension.origin[index] {
+            Origin::Converted(to) => {
+                extension.conversion.convert_forward(target, index, to, (scaled, v.as_ref()), out);
+            }
+            // The other terms of the sum over i are multiples of the prime.
+            Origin::Digit(limb) => {
+                let term = (&*scaled[limb], extension.cofactors[limb]);
+                target.kernel().combine_forward(target.table(index), out, &[term], None);
+            }
         }
     }
+}
+
+/// The digit of every limb of a basis, and its place there.
+///
+/// # Panics
+/// If the primes of the digits, one after another, are not those of the basis, or if there are none.
+fn places<'a>(extensions: &'a [Extension], basis: &RnsBasis) -> Vec<(&'a Extension, usize)> {
+    let places: Vec<(&Extension, usize)> =
+        extensions.iter().flat_map(|extension| (0..extension.digit.len()).map(move |at| (extension, at))).collect();
+    let primes = places.iter().map(|(extension, at)| extension.digit.modulus(*at));
+    assert!(!places.is_empty() && primes.eq(basis.moduli()), "digits of another basis than {basis:?}");
+    places
 }
 
 /// Exact rounded division by the product `D` of the last primes of a basis: rescaling (`D` one prime of the chain),
@@ -354,16 +415,11 @@ impl Quotient {
         let mut remainder = self.remainder_limbs();
         for (index, limb) in remainder.iter_mut().enumerate() {
             limb.copy_from_slice(x.limb(kept + index));
-            if self.divisor.len() > 1 {
-                let inverse = self.conversion.cofactor_inverses[index];
-                self.divisor.kernel().mul_scalar(self.divisor.modulus(index), limb, inverse);
-            }
+            self.conversion.scale(&self.divisor, index, limb);
         }
         let remainder = self.remainder(remainder);
-        let from = (&remainder.scaled[..], remainder.v.as_ref());
         RnsPoly::from_limbs(&self.target, |index, out| {
-            self.conversion.convert(&self.target, index, index, from, out);
-            self.finish(index, x.limb(index), out);
+            self.finish_coefficients(&remainder, index, x.limb(index), out);
         })
     }
 
@@ -397,6 +453,13 @@ impl Quotient {
     pub fn finish(&self, index: usize, x: &[f64], out: &mut [f64]) {
         // out = (x - out) / D.
         self.target.kernel().sub_mul_scalar(self.target.modulus(index), out, x, self.negated_inverses[index]);
+    }
+
+    /// The quotient of limb `index` of `x`, coefficient domain.
+    fn finish_coefficients(&self, remainder: &Remainder, index: usize, x: &[f64], out: &mut [f64]) {
+        let from = (&remainder.scaled[..], remainder.v.as_ref());
+        self.conversion.convert(&self.target, index, index, from, out);
+        self.finish(index, x, out);
     }
 }
 
@@ -472,10 +535,13 @@ mod tests {
 
     /// Every digit of a polynomial over all primes of the extensions' target, limb by limb in both ways.
     fn extend<const K: usize>(extensions: [Extension; K], poly: RnsPoly<Eval>) -> [RnsPoly<Eval>; K] {
-        let digits = Digits::new(&extensions, &poly);
+        extended(&Digits::new(&extensions, &poly))
+    }
+
+    fn extended<const K: usize>(digits: &Digits<'_>) -> [RnsPoly<Eval>; K] {
         let mut extended = std::array::from_fn(|_| RnsPoly::unspecified(digits.target()));
         let mut written = vec![0.0; K * DEGREE];
-        let mut work_space = poly.basis().pool().take_limbs(K, DEGREE);
+        let mut work_space = digits.target().pool().take_limbs(K, DEGREE);
         for index in 0..digits.target().len() {
             digits.write_limb(index, written.chunks_exact_mut(DEGREE));
             let limbs = digits.limb(index, &mut work_space);
@@ -597,6 +663,26 @@ mod tests {
                 let limbs: Vec<usize> = cut.clone().collect();
                 let alone = poly.select(&digit(cut.clone()), &limbs);
                 assert!([found] == extend([extension(cut.clone())], alone), "{ring} {cut:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn digits_of_a_quotient_are_those_of_the_polynomial_divided() {
+        let all = primes();
+        for_each_case(|ring, kernel| {
+            let target = basis(ring, &all, kernel);
+            let select = |limbs: std::ops::Range<usize>| Arc::new(target.select(limbs));
+            for divided in 1..=3 {
+                let source = select(0..6 + divided);
+                let quotient = Quotient::new(Arc::clone(&source), select(0..6));
+                let x = sample::uniform(&source, &[7; 32], 0);
+                for cuts in [[0..1, 1..2, 2..6], [0..3, 3..4, 4..6]] {
+                    let extensions = cuts.map(|limbs| Extension::new(select(limbs), Arc::clone(&target)));
+                    let found: [_; 3] = extended(&Digits::of_quotient(&extensions, &quotient, &x));
+                    let divided: [_; 3] = extended(&Digits::new(&extensions, &quotient.divide(&x)));
+                    assert!(found == divided, "{} {ring} {extensions:?}", kernel.name());
+                }
             }
         });
     }

@@ -5,7 +5,7 @@ use nightloom_ring::{Digits, Eval, RnsPoly};
 use crate::ckks::evaluator::pair;
 use crate::evaluation_keys::{GaloisKey, check_exists};
 use crate::keys::same_params;
-use crate::switch::{SumOfImages, add_special_multiple};
+use crate::switch::{Switches, add_special_multiple};
 use crate::{Ciphertext, EvalError, Evaluator, KeyPurpose, RotationKeys};
 
 /// # Folds
@@ -41,13 +41,13 @@ impl Evaluator {
             };
             let step: Vec<&GaloisKey> = step.iter().map(key).collect::<Result<_, EvalError>>()?;
             let images = |digits: &Digits<'_>, add: &(dyn Fn(usize, usize, &mut [f64]) + Sync)| {
-                SumOfImages { params, level, digits, keys: &step }.extended(add)
+                Switches { params, level, digits, keys: &step }.sum(add)
             };
             sum = Some(match &sum {
                 None => images(&Digits::new(decompositions, c1), &|half, limb, out| {
                     add_special_multiple(params, level, [c0, c1][half], limb, 0..out.len(), out);
                 }),
-                Some(sum) => images(&Digits::new(decompositions, &mod_down.divide(&sum[1])), &|half, limb, out| {
+                Some(sum) => images(&Digits::of_quotient(decompositions, mod_down, &sum[1]), &|half, limb, out| {
                     params.kernel().add(sum[half].basis().modulus(limb), out, sum[half].limb(limb));
                 }),
             });

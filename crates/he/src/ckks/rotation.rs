@@ -8,7 +8,7 @@ use crate::ckks::evaluator::{one_below, pair};
 use crate::ckks::extended::check_extended;
 use crate::evaluation_keys::{GaloisKey, check_exists};
 use crate::keys::same_params;
-use crate::switch::{Addend, DigitLimbs, StoredDigits, Switch, add_special_multiple};
+use crate::switch::{Addend, DigitLimbs, StoredDigits, Switch, Switches, add_special_multiple};
 use crate::{Ciphertext, CkksParams, EvalError, Evaluator, ExtendedCiphertext, KeyPurpose, Level, RotationKeys, Scale};
 
 /// A ciphertext with the digits of `c_1` over the extended basis: what all its rotations have in common (hoisting; Halevi
@@ -127,33 +127,48 @@ impl Evaluator {
         self.assemble(*level, scale.clone(), polys)
     }
 
-    /// Rotates a decomposed ciphertext and leaves the result multiplied by `P`. By 0 slots, which needs no key, that is an
-    /// exact multiple; else noise added: [`noise::key_switch`](crate::noise::key_switch), after a division.
+    /// Rotates a ciphertext by several numbers of slots with one decomposition and leaves the results multiplied by `P`. By
+    /// 0 slots, which needs no key, that is an exact multiple; else noise added:
+    /// [`noise::key_switch`](crate::noise::key_switch), after a division.
     ///
     /// # Errors
-    /// As [`rotate_hoisted`](Self::rotate_hoisted).
+    /// As [`rotate`](Self::rotate), and [`EvalError::NoSpecialPrimes`].
     pub fn rotate_extended(
         &self,
-        decomposed: &Decomposed,
-        slots: usize,
+        ciphertext: &Ciphertext,
+        rotations: &[usize],
         keys: &RotationKeys,
-    ) -> Result<ExtendedCiphertext, EvalError> {
+    ) -> Result<Vec<ExtendedCiphertext>, EvalError> {
         const OP: &str = "rotate into the extended basis";
-        same_params(OP, &self.params, &decomposed.params)?;
-        let Decomposed { level, scale, c0, digits, .. } = decomposed;
-        let polys = match self.rotation_key(OP, slots, *level, keys)? {
-            Some(key) => self.switch(*level, digits, key).extended(self.add_first(*level, c0)),
-            None => {
-                let basis = &self.params.level(*level).extended;
-                [c0, &decomposed.c1()].map(|c| {
-                    RnsPoly::from_limbs(basis, |limb, out| {
-                        out.fill(0.0);
-                        add_special_multiple(&self.params, *level, c, limb, 0..out.len(), out);
-                    })
-                })
+        self.check(OP, ciphertext)?;
+        let [c0, c1] = pair(OP, ciphertext)?;
+        let (params, level) = (&self.params, ciphertext.level());
+        check_extended(OP, params, level)?;
+        let key = |slots: &usize| self.rotation_key(OP, *slots, level, keys);
+        let keys: Vec<Option<&GaloisKey>> = rotations.iter().map(key).collect::<Result<_, _>>()?;
+        let found: Vec<&GaloisKey> = keys.iter().copied().flatten().collect();
+        let mut images = match &found[..] {
+            [] => Vec::new(),
+            keys => {
+                let digits = &Digits::new(&params.level(level).digits, c1);
+                let add = |limb: usize, out: &mut [f64]| {
+                    add_special_multiple(params, level, c0, limb, 0..out.len(), out);
+                };
+                Switches { params, level, digits, keys }.images(add)
             }
+        }
+        .into_iter();
+        let unmoved = |c: &RnsPoly<Eval>| {
+            RnsPoly::from_limbs(&params.level(level).extended, |limb, out| {
+                out.fill(0.0);
+                add_special_multiple(params, level, c, limb, 0..out.len(), out);
+            })
         };
-        Ok(ExtendedCiphertext::new(&self.params, *level, scale.clone(), polys))
+        let polys = keys.iter().filter_map(|key| match key {
+            Some(_) => images.next(),
+            None => Some([c0, c1].map(unmoved)),
+        });
+        Ok(polys.map(|polys| ExtendedCiphertext::new(params, level, ciphertext.scale().clone(), polys)).collect())
     }
 
     /// Rotates an extended ciphertext: divides its second polynomial by `P`, switches the quotient's key and adds the first
@@ -176,13 +191,13 @@ impl Evaluator {
             return Ok(ciphertext);
         };
         let [u0, u1] = ciphertext.polys();
-        let c1 = self.mod_down(OP, level)?.divide(u1);
-        let digits = Digits::new(&self.params.level(level).digits, &c1);
-        let add = |limb: usize, positions: Range<usize>, [out, _]: [&mut [f64]; 2]| {
-            self.params.kernel().add(u0.basis().modulus(limb), out, &u0.limb(limb)[positions]);
+        let digits = Digits::of_quotient(&self.params.level(level).digits, self.mod_down(OP, level)?, u1);
+        let add = |limb: usize, out: &mut [f64]| {
+            self.params.kernel().add(u0.basis().modulus(limb), out, u0.limb(limb));
         };
-        let polys = self.switch(level, &digits, key).extended(add);
-        Ok(ExtendedCiphertext::new(&self.params, level, ciphertext.scale().clone(), polys))
+        let images = Switches { params: &self.params, level, digits: &digits, keys: &[key] }.images(add);
+        let rotated = |polys| ExtendedCiphertext::new(&self.params, level, ciphertext.scale().clone(), polys);
+        Ok(images.into_iter().map(rotated).next().unwrap_or(ciphertext))
     }
 
     /// Divides by `P`: back to a ciphertext. Noise added: [`noise::rounding`](crate::noise::rounding) of two components.

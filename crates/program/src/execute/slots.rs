@@ -152,11 +152,11 @@ impl Prepared {
         let babies: Vec<(usize, usize)> = matrix.babies().into_iter().collect();
         let by_column: Vec<&[(usize, usize)]> = babies.chunk_by(|a, b| a.0 == b.0).collect();
         let turn = |babies: &&[(usize, usize)]| {
-            let decomposed = evaluator.decompose(&array[babies[0].0])?;
-            let turn = |baby: &(usize, usize)| Ok((*baby, evaluator.rotate_extended(&decomposed, baby.1, keys)?));
-            parallel::map(*babies, turn).into_iter().collect::<Result<Vec<_>, EvalError>>()
+            let steps: Vec<usize> = babies.iter().map(|(_, step)| *step).collect();
+            let turned = evaluator.rotate_extended(&array[babies[0].0], &steps, keys)?;
+            Ok(babies.iter().copied().zip(turned).collect::<Vec<_>>())
         };
-        let turned = parallel::map(&by_column, turn).into_iter().collect::<Result<Vec<_>, EvalError>>()?;
+        let turned: Vec<_> = parallel::map(&by_column, turn).into_iter().collect::<Result<_, EvalError>>()?;
         let turned: Turned = turned.into_iter().flatten().collect();
         let sums = self.inner_sums(run, &turned)?;
         drop(turned);
