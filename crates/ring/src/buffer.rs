@@ -7,28 +7,58 @@ use std::sync::{Arc, Mutex};
 use bytemuck::{Pod, Zeroable};
 use zeroize::Zeroize;
 
+use crate::slab::{Part, Slabs};
+
 /// One cache line of residues. Buffers are made of these so that vector loads never straddle a line.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([f64; 8]);
+pub(crate) struct Line([f64; 8]);
 
 /// Lines of a page.
 const PAGE_LINES: usize = 64;
-/// Buffers of this many lines or more begin at different lines of a page: loops that read the same positions of many
-/// buffers would otherwise need as many places in one set of a cache.
+/// Buffers of this many lines or more are parts of slabs and begin at different lines of a page: loops that read the same
+/// positions of many buffers would otherwise need as many places in one set of a cache.
 const SPREAD_LINES: usize = 4 * PAGE_LINES;
 
 /// Memory of a buffer, and the line at which it begins.
 #[derive(Default)]
 struct Lines {
-    lines: Vec<Line>,
+    memory: Memory,
     first: usize,
 }
 
-/// Free buffers by number of lines, and how many were ever made.
+enum Memory {
+    Own(Vec<Line>),
+    Part(Part),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl Lines {
+    fn as_slice(&self) -> &[Line] {
+        match &self.memory {
+            Memory::Own(lines) => lines,
+            Memory::Part(part) => part.as_slice(),
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Line] {
+        match &mut self.memory {
+            Memory::Own(lines) => lines,
+            Memory::Part(part) => part.as_mut_slice(),
+        }
+    }
+}
+
+/// Free buffers by number of lines, where new ones come from, and how many were ever made.
 #[derive(Default)]
 struct Free {
     buffers: BTreeMap<usize, Vec<Lines>>,
+    slabs: Slabs,
     made: usize,
 }
 
@@ -38,12 +68,14 @@ impl Free {
             return recycled;
         }
         if lines < SPREAD_LINES {
-            return Lines { lines: vec![Line([0.0; 8]); lines], first: 0 };
+            return Lines { memory: Memory::Own(vec![Line([0.0; 8]); lines]), first: 0 };
         }
         self.made += 1;
         // An odd step visits every line of a page; buffers made one after another are far apart.
         let first = self.made * 27 % PAGE_LINES;
-        Lines { lines: vec![Line([0.0; 8]); lines + PAGE_LINES], first }
+        let lines = lines + PAGE_LINES;
+        let own = || Memory::Own(vec![Line([0.0; 8]); lines]);
+        Lines { memory: self.slabs.cut(lines).map_or_else(own, Memory::Part), first }
     }
 }
 
@@ -81,7 +113,7 @@ impl Pool {
         self.lock().buffers.iter().map(|(lines, buffers)| lines * buffers.len() * size_of::<Line>()).sum()
     }
 
-    /// Gives the waiting buffers back to the system.
+    /// Gives the waiting buffers back to the system; large ones together with the others of their slab.
     pub fn clear(&self) {
         self.lock().buffers.clear();
     }
@@ -115,13 +147,14 @@ impl Buffer {
 impl Deref for Buffer {
     type Target = [f64];
     fn deref(&self) -> &[f64] {
-        &bytemuck::cast_slice(&self.lines.lines[self.lines.first..])[..self.length]
+        &bytemuck::cast_slice(&self.lines.as_slice()[self.lines.first..])[..self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f64] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines.lines[self.lines.first..])[..self.length]
+        let first = self.lines.first;
+        &mut bytemuck::cast_slice_mut(&mut self.lines.as_mut_slice()[first..])[..self.length]
     }
 }
 
@@ -143,7 +176,7 @@ impl Clone for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let lines = std::mem::take(&mut self.lines);
-        if !lines.lines.is_empty() {
+        if !lines.as_slice().is_empty() {
             self.pool.lock().buffers.entry(self.length.div_ceil(8)).or_default().push(lines);
         }
     }
@@ -151,7 +184,7 @@ impl Drop for Buffer {
 
 impl Zeroize for Buffer {
     fn zeroize(&mut self) {
-        bytemuck::cast_slice_mut::<Line, f64>(&mut self.lines.lines).zeroize();
+        bytemuck::cast_slice_mut::<Line, f64>(self.lines.as_mut_slice()).zeroize();
     }
 }
 
@@ -191,7 +224,7 @@ mod tests {
         recycled.fill(3.0);
         recycled.zeroize();
         assert!(recycled.iter().all(|x| *x == 0.0));
-        assert!(pool.take(length - 8).lines.lines.len() < SPREAD_LINES);
+        assert!(pool.take(length - 8).lines.as_slice().len() < SPREAD_LINES);
     }
 
     #[test]

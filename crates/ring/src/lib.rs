@@ -4,8 +4,8 @@
 //! unique representative in `[-(p-1)/2, (p-1)/2]`. The kernels multiply them with fused multiply-add; see
 //! `docs/notes/arithmetic.md` for the bounds.
 //!
-//! This crate knows nothing of keys, scales or ciphertexts. It is the only crate of the project with `unsafe` code,
-//! all of it in [`kernels`].
+//! This crate knows nothing of keys, scales or ciphertexts. It is the only crate of the project with `unsafe` code:
+//! vector instructions in [`kernels`], and large buffers cut from mapped memory for [`buffer`].
 
 #![deny(unsafe_code)]
 
@@ -23,6 +23,7 @@ pub mod parallel;
 pub mod poly;
 pub mod prime;
 pub mod sample;
+mod slab;
 
 pub use automorphism::Automorphism;
 pub use basis::{Ring, RnsBasis};
