@@ -189,7 +189,7 @@ pub(crate) struct Switches<'a> {
 impl Switches<'_> {
     /// The image of the encryption under each automorphism. `add` adds a limb of the first polynomial.
     pub fn images(&self, add: impl Fn(usize, &mut [f64]) + Send + Sync) -> Vec<[RnsPoly<Eval>; 2]> {
-        let (basis, kernel) = (self.basis(), self.params.kernel());
+        let (basis, kernel) = (self.extended(), self.params.kernel());
         let mut images: Vec<_> = self.keys.iter().map(|_| [(); 2].map(|()| RnsPoly::unspecified(basis))).collect();
         let mut limbs: Vec<Vec<&mut [f64]>> = (0..basis.len()).map(|_| Vec::new()).collect();
         for poly in images.iter_mut().flatten() {
@@ -218,7 +218,7 @@ impl Switches<'_> {
     /// Unless there is a key.
     pub fn sum(&self, add: impl Fn(usize, usize, &mut [f64]) + Send + Sync) -> [RnsPoly<Eval>; 2] {
         assert!(!self.keys.is_empty(), "a sum of no images");
-        let (basis, kernel) = (self.basis(), self.params.kernel());
+        let (basis, kernel) = (self.extended(), self.params.kernel());
         let work_space = || (self.digit_limbs(), [(); 2].map(|()| [self.limb(), self.limb()]));
         let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
         let task = |(digits, limbs): &mut (Vec<Buffer>, [[Buffer; 2]; 2]), index: usize, (u0, u1)| {
@@ -246,7 +246,7 @@ impl Switches<'_> {
         [u0, u1]
     }
 
-    fn basis(&self) -> &Arc<RnsBasis> {
+    fn extended(&self) -> &Arc<RnsBasis> {
         &self.params.level(self.level).extended
     }
 
@@ -263,7 +263,7 @@ impl Switches<'_> {
         let key_limb = key.key.limb_at(self.level, index);
         let half = [&key.key.b, &key.key.a][half];
         let terms: Vec<_> = digits.iter().zip(half).map(|(digit, key)| (*digit, key.limb(key_limb))).collect();
-        self.params.kernel().dot(self.basis().modulus(index), out, &terms);
+        self.params.kernel().dot(self.extended().modulus(index), out, &terms);
     }
 }
 

@@ -146,7 +146,8 @@ impl Extension {
             })
             .collect();
         let conversion = Conversion::new(&digit, &target.select(others));
-        let cofactors = digit.moduli().enumerate().map(|(index, s)| s.center(cofactor(&digit, Some(index), s))).collect();
+        let cofactors =
+            digit.moduli().enumerate().map(|(index, s)| s.center(cofactor(&digit, Some(index), s))).collect();
         Self { digit, target, origin, conversion, cofactors }
     }
 

@@ -28,6 +28,8 @@ pub const DEFAULT_WEIGHT_BYTES: usize = 2 << 30;
 pub struct Executor {
     program: Program,
     stages: Vec<Stage>,
+    /// Relative costs of the operations, for the progress.
+    weights: Vec<f64>,
     threads: rayon::ThreadPool,
     prepared: slots::Prepared,
     /// Calls of [`install`](Self::install) that have begun and not ended.
@@ -55,7 +57,9 @@ impl Executor {
     pub fn new(program: Program, threads: usize, weight_bytes: usize) -> Result<Self, ExecuteError> {
         let threads = crate::thread_pool(threads)?;
         let prepared = threads.install(|| slots::Prepared::new(&program, weight_bytes))?;
-        Ok(Self { stages: stages(&program), program, threads, prepared, running: Arc::default() })
+        let weight = |op| program.work(op).seconds(&crate::cost::REFERENCE, program.params().degree());
+        let weights = (0..program.ops().len()).map(weight).collect();
+        Ok(Self { stages: stages(&program), weights, program, threads, prepared, running: Arc::default() })
     }
 
     /// The program.
@@ -153,7 +157,7 @@ impl Executor {
         values[0] = Some(batch.into());
         let arrays = self.program.ops().iter().enumerate().filter(|(_, op)| matches!(op, Op::Model { .. }));
         arrays.zip(model).for_each(|((op, _), array)| values[op] = Some(array.as_slice().into()));
-        let weights: Vec<f64> = (0..values.len()).map(|op| self.weight(op)).collect();
+        let weights = &self.weights;
         let progress = Progress { total: weights.iter().sum(), report: progress };
         let (mut done, mut seconds) = (0.0, vec![0.0; values.len()]);
         self.install(|| {
@@ -214,11 +218,6 @@ impl Executor {
             }
         }
         Ok(())
-    }
-
-    /// Relative cost of an operation, for the progress.
-    fn weight(&self, op: usize) -> f64 {
-        self.program.work(op).seconds(&crate::cost::REFERENCE, self.program.params().degree())
     }
 
     /// Gives back the values that nothing reads any more once the tiles of stage `index` have run, and also its

@@ -20,10 +20,47 @@ use crate::{Op, Program, SlotMatrix, ValueId};
 #[derive(Debug)]
 pub(super) struct Prepared {
     encoder: Encoder,
-    /// By operation: the weights of each diagonal of a matrix that does rotate.
-    extended: Vec<Vec<Option<ExtendedPlaintext>>>,
+    /// By operation: what a matrix that does rotate is multiplied by.
+    rotating: Vec<Option<Rotating>>,
     /// By operation: the weights of each diagonal of a matrix that does not rotate, or the slots to add to each ciphertext.
     plain: Vec<Vec<Plaintext>>,
+}
+
+/// A matrix that does rotate: its rotations, the sums of its products, and its weights.
+#[derive(Debug)]
+struct Rotating {
+    /// By ciphertext of the operand: its baby steps.
+    babies: Vec<(usize, Vec<usize>)>,
+    groups: Vec<Group>,
+    /// The weights of each diagonal that are kept.
+    encoded: Vec<Option<ExtendedPlaintext>>,
+}
+
+/// Diagonals whose products are summed before the giant step that they share.
+#[derive(Debug)]
+struct Group {
+    row: usize,
+    giant: usize,
+    /// Indices of diagonals, and of their baby steps among those of all ciphertexts.
+    terms: Vec<(usize, usize)>,
+}
+
+impl Rotating {
+    fn new(matrix: &SlotMatrix) -> Self {
+        let all: Vec<(usize, usize)> = matrix.babies().into_iter().collect();
+        let places: BTreeMap<(usize, usize), usize> = all.iter().enumerate().map(|(at, baby)| (*baby, at)).collect();
+        let mut groups: BTreeMap<(usize, usize), Vec<(usize, usize)>> = BTreeMap::new();
+        for (at, diagonal) in matrix.diagonals().iter().enumerate() {
+            let (baby, giant) = matrix.steps(diagonal.rotation);
+            groups.entry((diagonal.row, giant)).or_default().push((at, places[&(diagonal.column, baby)]));
+        }
+        let column = |babies: &[(usize, usize)]| (babies[0].0, babies.iter().map(|(_, step)| *step).collect());
+        Self {
+            babies: all.chunk_by(|a, b| a.0 == b.0).map(column).collect(),
+            groups: groups.into_iter().map(|((row, giant), terms)| Group { row, giant, terms }).collect(),
+            encoded: Vec::new(),
+        }
+    }
 }
 
 /// Whether a matrix multiplies slot by slot.
@@ -37,21 +74,18 @@ struct Run<'a> {
     matrix: &'a SlotMatrix,
     weight_scale: &'a Scale,
     rescale: bool,
-    encoded: &'a [Option<ExtendedPlaintext>],
+    rotating: &'a Rotating,
     keys: &'a RotationKeys,
 }
-
-/// The operand rotated by baby steps, by ciphertext and step.
-type Turned = BTreeMap<(usize, usize), ExtendedCiphertext>;
 
 impl Prepared {
     /// Encodes weights until they take `budget` bytes.
     pub fn new(program: &Program, budget: usize) -> Result<Self, EvalError> {
         let params = program.params();
-        let mut prepared = Self { encoder: Encoder::new(params), extended: Vec::new(), plain: Vec::new() };
+        let mut prepared = Self { encoder: Encoder::new(params), rotating: Vec::new(), plain: Vec::new() };
         let mut left = budget;
         for (op, result) in program.ops().iter().zip(program.types()) {
-            let (mut extended, mut plain) = (Vec::new(), Vec::new());
+            let (mut rotating, mut plain) = (None, Vec::new());
             match op {
                 Op::SlotMatrix { source, matrix, weight_scale, .. } => {
                     let level = program.types()[source.0].level;
@@ -64,9 +98,10 @@ impl Prepared {
                         let kept = (left / each).min(matrix.diagonals().len());
                         left -= kept * each;
                         let encode = |diagonal| prepared.extended(matrix, diagonal, weight_scale, level).map(Some);
-                        extended =
-                            parallel::map(&matrix.diagonals()[..kept], encode).into_iter().collect::<Result<_, _>>()?;
-                        extended.resize_with(matrix.diagonals().len(), || None);
+                        let kept = parallel::map(&matrix.diagonals()[..kept], encode);
+                        let mut encoded = kept.into_iter().collect::<Result<Vec<_>, EvalError>>()?;
+                        encoded.resize_with(matrix.diagonals().len(), || None);
+                        rotating = Some(Rotating { encoded, ..Rotating::new(matrix) });
                     }
                 }
                 Op::AddSlots { values, .. } => {
@@ -76,7 +111,7 @@ impl Prepared {
                 }
                 _ => {}
             }
-            prepared.extended.push(extended);
+            prepared.rotating.push(rotating);
             prepared.plain.push(plain);
         }
         Ok(prepared)
@@ -113,18 +148,19 @@ impl Prepared {
             result
         };
         match op {
-            Op::SlotMatrix { matrix, rescale, .. } if is_elementwise(matrix) => {
+            Op::SlotMatrix { matrix, weight_scale, rescale, .. } => {
+                let rescale = *rescale;
+                if let Some(rotating) = &self.rotating[value.0] {
+                    let run = Run { evaluator, matrix, weight_scale, rescale, rotating, keys };
+                    return self.multiply(&run, array, &finished);
+                }
                 let rows: Vec<(usize, &[Diagonal])> = matrix.rows().collect();
                 let row = |(first, row): (usize, &[Diagonal])| {
                     let product = |at: usize| evaluator.mul_plain(&array[row[at].column], &plain[first + at]);
                     let sum = (1..row.len()).try_fold(product(0)?, |sum, at| evaluator.add(&sum, &product(at)?))?;
-                    if *rescale { evaluator.rescale(&sum) } else { Ok(sum) }
+                    if rescale { evaluator.rescale(&sum) } else { Ok(sum) }
                 };
                 parallel::map(rows, |at| finished(row(at))).into_iter().collect()
-            }
-            Op::SlotMatrix { matrix, weight_scale, rescale, .. } => {
-                let (rescale, encoded) = (*rescale, &self.extended[value.0][..]);
-                self.multiply(&Run { evaluator, matrix, weight_scale, rescale, encoded, keys }, array, &finished)
             }
             Op::Rotate { rotations, base, .. } => {
                 let rotated = |ciphertext| rotations_of(evaluator, ciphertext, rotations, *base, keys);
@@ -148,16 +184,10 @@ impl Prepared {
         array: &[Ciphertext],
         finished: &(dyn Fn(Result<Ciphertext, EvalError>) -> Result<Ciphertext, EvalError> + Sync),
     ) -> Result<Vec<Ciphertext>, EvalError> {
-        let Run { evaluator, matrix, rescale, keys, .. } = *run;
-        let babies: Vec<(usize, usize)> = matrix.babies().into_iter().collect();
-        let by_column: Vec<&[(usize, usize)]> = babies.chunk_by(|a, b| a.0 == b.0).collect();
-        let turn = |babies: &&[(usize, usize)]| {
-            let steps: Vec<usize> = babies.iter().map(|(_, step)| *step).collect();
-            let turned = evaluator.rotate_extended(&array[babies[0].0], &steps, keys)?;
-            Ok(babies.iter().copied().zip(turned).collect::<Vec<_>>())
-        };
-        let turned: Vec<_> = parallel::map(&by_column, turn).into_iter().collect::<Result<_, EvalError>>()?;
-        let turned: Turned = turned.into_iter().flatten().collect();
+        let Run { evaluator, matrix, rescale, keys, rotating, .. } = *run;
+        let turn = |(column, steps): &(usize, Vec<usize>)| evaluator.rotate_extended(&array[*column], steps, keys);
+        let turned: Vec<_> = parallel::map(&rotating.babies, turn).into_iter().collect::<Result<_, EvalError>>()?;
+        let turned = turned.into_iter().flatten().collect::<Vec<ExtendedCiphertext>>();
         let sums = self.inner_sums(run, &turned)?;
         drop(turned);
         let mut by_row: Vec<Vec<(usize, ExtendedCiphertext)>> = vec![Vec::new(); matrix.shape().rows];
@@ -169,45 +199,33 @@ impl Prepared {
         parallel::map(by_row, |sums| finished(row(sums))).into_iter().collect()
     }
 
-    /// The sum of the products of every giant step of every row.
-    fn inner_sums(&self, run: &Run<'_>, turned: &Turned) -> Result<Vec<(Group, ExtendedCiphertext)>, EvalError> {
-        let Run { matrix, weight_scale, encoded, .. } = *run;
-        let level = turned.values().next().map_or(Level(0), ExtendedCiphertext::level);
-        let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
-        for (at, diagonal) in matrix.diagonals().iter().enumerate() {
-            let giant = matrix.steps(diagonal.rotation).1;
-            groups.entry(Group { row: diagonal.row, giant }).or_default().push(at);
-        }
-        let sum = |groups: &[(Group, Vec<usize>)]| {
+    /// The sum of the products of every group, with what every baby step made of its ciphertext.
+    fn inner_sums<'a>(
+        &self,
+        run: &Run<'a>,
+        turned: &[ExtendedCiphertext],
+    ) -> Result<Vec<(&'a Group, ExtendedCiphertext)>, EvalError> {
+        let Run { matrix, weight_scale, rotating: Rotating { groups, encoded, .. }, .. } = *run;
+        let level = turned.first().map_or(Level(0), ExtendedCiphertext::level);
+        let sum = |groups: &[&'a Group]| {
             // Weights that were not kept are there for these sums only.
-            let missing = groups.iter().flat_map(|(_, diagonals)| diagonals).filter(|at| encoded[**at].is_none());
+            let diagonals = groups.iter().flat_map(|group| &group.terms).map(|(at, _)| at);
+            let missing = diagonals.filter(|at| encoded[**at].is_none());
             let encode = |at: &usize| Ok((*at, self.extended(matrix, &matrix.diagonals()[*at], weight_scale, level)?));
             let missing = parallel::map(missing, encode).into_iter().collect::<Result<BTreeMap<_, _>, EvalError>>()?;
-            let term = |at: &usize| {
-                let diagonal = &matrix.diagonals()[*at];
-                let baby = (diagonal.column, matrix.steps(diagonal.rotation).0);
-                Some((turned.get(&baby)?, encoded[*at].as_ref().or_else(|| missing.get(at))?))
-            };
-            let terms: Vec<Vec<Term<'_>>> =
-                groups.iter().map(|(_, diagonals)| diagonals.iter().filter_map(term).collect()).collect();
-            let sums = ExtendedCiphertext::dots(&terms)?;
-            Ok(groups.iter().map(|(group, _)| *group).zip(sums).collect::<Vec<_>>())
+            let term =
+                |(at, baby): &(usize, usize)| (&turned[*baby], encoded[*at].as_ref().unwrap_or_else(|| &missing[at]));
+            let terms: Vec<Vec<Term<'_>>> = groups.iter().map(|group| group.terms.iter().map(term).collect()).collect();
+            Ok(groups.iter().copied().zip(ExtendedCiphertext::dots(&terms)?).collect::<Vec<_>>())
         };
-        let (kept, others): (Vec<_>, Vec<_>) =
-            groups.into_iter().partition(|(_, diagonals)| diagonals.iter().all(|at| encoded[*at].is_some()));
-        let mut sums: Vec<(Group, ExtendedCiphertext)> = sum(&kept)?;
+        let (kept, others): (Vec<&Group>, Vec<&Group>) =
+            groups.iter().partition(|group| group.terms.iter().all(|(at, _)| encoded[*at].is_some()));
+        let mut sums = sum(&kept)?;
         for group in others.chunks(1) {
             sums.extend(sum(group)?);
         }
         Ok(sums)
     }
-}
-
-/// Diagonals whose products are summed before the giant step that they share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Group {
-    row: usize,
-    giant: usize,
 }
 
 /// The sum of the inner sums of one row, each rotated by its giant step.
