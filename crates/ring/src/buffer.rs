@@ -16,9 +16,12 @@ pub(crate) struct Line([f64; 8]);
 
 /// Lines of a page.
 const PAGE_LINES: usize = 64;
-/// Buffers of this many lines or more are parts of slabs and begin at different lines of a page: loops that read the same
-/// positions of many buffers would otherwise need as many places in one set of a cache.
+/// Buffers of this many lines or more begin at different lines of a page: loops that read the same positions of many
+/// buffers would otherwise need as many places in one set of a cache.
 const SPREAD_LINES: usize = 4 * PAGE_LINES;
+/// When a pool has made so many lines of such buffers, 4 MiB, it cuts others from slabs: whole huge pages are zeroed at
+/// their first use, which a pool of a few buffers would wait for in vain.
+const SINGLE_LINES: usize = 1 << 16;
 
 /// Memory of a buffer, and the line at which it begins.
 #[derive(Default)]
@@ -54,12 +57,13 @@ impl Lines {
     }
 }
 
-/// Free buffers by number of lines, where new ones come from, and how many were ever made.
+/// Free buffers by number of lines, where new ones come from, and how many large ones were ever made, of how many lines.
 #[derive(Default)]
 struct Free {
     buffers: BTreeMap<usize, Vec<Lines>>,
     slabs: Slabs,
     made: usize,
+    lines_made: usize,
 }
 
 impl Free {
@@ -74,8 +78,10 @@ impl Free {
         // An odd step visits every line of a page; buffers made one after another are far apart.
         let first = self.made * 27 % PAGE_LINES;
         let lines = lines + PAGE_LINES;
+        self.lines_made += lines;
+        let part = if self.lines_made > SINGLE_LINES { self.slabs.cut(lines) } else { None };
         let own = || Memory::Own(vec![Line([0.0; 8]); lines]);
-        Lines { memory: self.slabs.cut(lines).map_or_else(own, Memory::Part), first }
+        Lines { memory: part.map_or_else(own, Memory::Part), first }
     }
 }
 
@@ -225,6 +231,23 @@ mod tests {
         recycled.zeroize();
         assert!(recycled.iter().all(|x| *x == 0.0));
         assert!(pool.take(length - 8).lines.as_slice().len() < SPREAD_LINES);
+    }
+
+    #[test]
+    fn many_buffers_are_parts_of_slabs() {
+        let pool = Pool::new();
+        let (length, count) = (8 * 16 * SPREAD_LINES, 32);
+        let mut buffers: Vec<Buffer> = (0..count).map(|_| pool.take_zeroed(length)).collect();
+        let parts = |buffers: &[Buffer]| buffers.iter().filter(|b| matches!(b.lines.memory, Memory::Part(_))).count();
+        let single = SINGLE_LINES / (16 * SPREAD_LINES + PAGE_LINES);
+        assert_eq!(parts(&buffers), count - single);
+        buffers.iter_mut().zip(0u32..).for_each(|(buffer, at)| buffer.fill(at.into()));
+        assert!(buffers.iter().zip(0u32..).all(|(buffer, at)| buffer.iter().all(|x| *x == f64::from(at))));
+        let copies = buffers.clone();
+        assert_eq!(parts(&copies), count);
+        drop(buffers);
+        drop(pool);
+        assert!(copies.iter().zip(0u32..).all(|(copy, at)| copy.iter().all(|x| *x == f64::from(at))));
     }
 
     #[test]

@@ -98,6 +98,11 @@ pub trait Kernel: Sync + Debug {
     fn invert_cumulative(&self, bounds: &[i64], words: &[u64], out: &mut [f64]);
 }
 
+/// Residues between what [`Kernel::dot`] multiplies and what it has fetched of the second factors: those are often limbs of
+/// keys, which come from memory, and processors do not fetch ahead from one page to the next.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 128;
+
 /// `log2` of the number of positions that each of `short` values stands for among `long` of them.
 ///
 /// # Panics

@@ -5,16 +5,17 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m256d, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_pd, _mm256_castpd_ps, _mm256_castps_pd,
-    _mm256_fmadd_pd, _mm256_fmsub_pd, _mm256_fnmadd_pd, _mm256_loadu_pd, _mm256_mul_pd, _mm256_permutevar8x32_ps,
-    _mm256_round_pd, _mm256_set1_pd, _mm256_setr_epi32, _mm256_setzero_pd, _mm256_storeu_pd, _mm256_sub_pd,
+    __m256d, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_prefetch, _mm256_add_pd, _mm256_castpd_ps,
+    _mm256_castps_pd, _mm256_fmadd_pd, _mm256_fmsub_pd, _mm256_fnmadd_pd, _mm256_loadu_pd, _mm256_mul_pd,
+    _mm256_permutevar8x32_ps, _mm256_round_pd, _mm256_set1_pd, _mm256_setr_epi32, _mm256_setzero_pd, _mm256_storeu_pd,
+    _mm256_sub_pd,
 };
 
 mod matrix;
 mod ntt;
 mod random;
 
-use super::{Kernel, combine_then_transform, portable::Portable, repeat_log};
+use super::{AHEAD, Kernel, combine_then_transform, portable::Portable, repeat_log};
 use crate::linear::MatrixScratch;
 use crate::{Automorphism, IntegerMatrix, Modulus, NttTable};
 
@@ -422,6 +423,9 @@ fn dot(q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]) {
     // SAFETY: `at + 4 <= out.len()`, the length of every term.
     sum_products(c, out, terms.len(), |t, at| unsafe {
         let (a, b) = terms.get_unchecked(t);
+        if at % 8 == 0 {
+            _mm_prefetch::<_MM_HINT_T0>(b.as_ptr().wrapping_add(at + AHEAD).cast());
+        }
         (_mm256_loadu_pd(a.as_ptr().add(at)), _mm256_loadu_pd(b.as_ptr().add(at)))
     });
     let whole = out.len() / 4 * 4;

@@ -5,17 +5,17 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m512d, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_pd, _mm512_add_pd, _mm512_castpd128_pd512,
-    _mm512_fmadd_pd, _mm512_fmsub_pd, _mm512_fnmadd_pd, _mm512_loadu_pd, _mm512_mask_storeu_pd, _mm512_maskz_loadu_pd,
-    _mm512_mul_pd, _mm512_permutexvar_pd, _mm512_roundscale_pd, _mm512_set1_pd, _mm512_setr_epi64, _mm512_setzero_pd,
-    _mm512_storeu_pd, _mm512_sub_pd,
+    __m512d, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_loadu_pd, _mm_prefetch, _mm512_add_pd,
+    _mm512_castpd128_pd512, _mm512_fmadd_pd, _mm512_fmsub_pd, _mm512_fnmadd_pd, _mm512_loadu_pd, _mm512_mask_storeu_pd,
+    _mm512_maskz_loadu_pd, _mm512_mul_pd, _mm512_permutexvar_pd, _mm512_roundscale_pd, _mm512_set1_pd,
+    _mm512_setr_epi64, _mm512_setzero_pd, _mm512_storeu_pd, _mm512_sub_pd,
 };
 use std::sync::OnceLock;
 
 mod matrix;
 mod ntt;
 
-use super::{Kernel, avx2::Avx2, combine_then_transform, repeat_log};
+use super::{AHEAD, Kernel, avx2::Avx2, combine_then_transform, repeat_log};
 use crate::linear::{MatrixScratch, Tiles};
 use crate::{Automorphism, IntegerMatrix, Modulus, NttTable};
 
@@ -416,6 +416,7 @@ fn dot(q: Modulus, out: &mut [f64], terms: &[(&[f64], &[f64])]) {
     // SAFETY: `at + LANES <= out.len()`, the length of every term.
     sum_products(c, out, terms.len(), |t, at| unsafe {
         let (a, b) = terms.get_unchecked(t);
+        _mm_prefetch::<_MM_HINT_T0>(b.as_ptr().wrapping_add(at + AHEAD).cast());
         (_mm512_loadu_pd(a.as_ptr().add(at)), _mm512_loadu_pd(b.as_ptr().add(at)))
     });
     let whole = out.len() / LANES * LANES;
