@@ -2,8 +2,8 @@
 //!
 //! One limb of the result at a time: its digits are extended, transformed and multiplied with both halves of the key, or of
 //! several keys ([`Switches`]), while they are in the cache, and no digit is ever stored as a whole. Only a decomposition
-//! whose keys come one by one is stored. Tasks for the threads are nested, so that a thread without a limb helps with the
-//! last ones.
+//! that serves several keys, each with a division of its result, is stored ([`StoredDigits`]). Tasks for the threads are
+//! nested, so that a thread without a limb helps with the last ones.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -187,7 +187,7 @@ pub(crate) struct Switches<'a> {
 }
 
 impl Switches<'_> {
-    /// The image of the encryption under each automorphism. `add` adds a limb of the first polynomial.
+    /// The image of the encryption under each automorphism, one for each key. `add` adds a limb of the first polynomial.
     pub fn images(&self, add: impl Fn(usize, &mut [f64]) + Send + Sync) -> Vec<[RnsPoly<Eval>; 2]> {
         let (basis, kernel) = (self.extended(), self.params.kernel());
         let mut images: Vec<_> = self.keys.iter().map(|_| [(); 2].map(|()| RnsPoly::unspecified(basis))).collect();

@@ -471,6 +471,7 @@ fn keys_that_cannot_be_are_refused() {
     let x = party.encrypt(&[1.0], &Scale::power_of_two(30), Level(2));
     assert!(matches!(party.evaluator.rotate(&x, 1, &foreign), Err(EvalError::ParamsMismatch { .. })));
     assert!(matches!(party.evaluator.rotate(&x, 0, &foreign), Err(EvalError::ParamsMismatch { .. })));
+    assert!(matches!(party.evaluator.rotate_extended(&x, &[], &foreign), Err(EvalError::ParamsMismatch { .. })));
     let error = KeyGenerator::new(other).rotation_keys(&party.secret, &BTreeMap::new(), &mut party.rng).unwrap_err();
     assert!(matches!(error, EvalError::ParamsMismatch { .. }), "{error}");
 

@@ -121,7 +121,9 @@ impl Pool {
 
     /// Gives the waiting buffers back to the system; large ones together with the others of their slab.
     pub fn clear(&self) {
-        self.lock().buffers.clear();
+        let mut free = self.lock();
+        // What is left of the last slab stays with its parts, and there is no reason to begin another at once.
+        (free.buffers, free.slabs, free.lines_made) = Default::default();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Free> {
@@ -246,6 +248,8 @@ mod tests {
         let copies = buffers.clone();
         assert_eq!(parts(&copies), count);
         drop(buffers);
+        pool.clear();
+        assert_eq!((pool.idle_bytes(), parts(&[pool.take(length)])), (0, 0));
         drop(pool);
         assert!(copies.iter().zip(0u32..).all(|(copy, at)| copy.iter().all(|x| *x == f64::from(at))));
     }

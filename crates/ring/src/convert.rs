@@ -254,14 +254,13 @@ impl<'a> Digits<'a> {
     }
 
     /// Every digit modulo the prime of limb `index` of the target, Eval domain. `work_space` has a limb for each; the digit
-    /// that has the prime is borrowed from the polynomial.
+    /// that has the prime is borrowed from the polynomial, if its evaluations are there.
     ///
     /// # Panics
     /// If there is no limb for a digit.
     pub fn limb<'b>(&'b self, index: usize, work_space: &'b mut [Buffer]) -> Vec<&'b [f64]> {
         assert_eq!(work_space.len(), self.len());
-        let made = |digit: &usize| self.borrowed_limb(*digit, index).is_none();
-        let digits = (0..self.len()).filter(made).collect::<Vec<_>>();
+        let digits = (0..self.len()).filter(|digit| self.borrowed_limb(*digit, index).is_none());
         parallel::for_each(work_space.iter_mut().zip(digits), |_, (out, digit)| self.convert(digit, index, out));
         let mut converted = work_space.iter().map(|limb| &**limb);
         let limb = |digit| self.borrowed_limb(digit, index).or_else(|| converted.next());
@@ -292,7 +291,7 @@ impl<'a> Digits<'a> {
             Origin::Converted(to) => {
                 extension.conversion.convert_forward(target, index, to, (scaled, v.as_ref()), out);
             }
-            // The other terms of the sum over i are multiples of the prime.
+            // The other terms of the sum over i, and that of v, are multiples of the prime.
             Origin::Digit(limb) => {
                 let term = (&*scaled[limb], extension.cofactors[limb]);
                 target.kernel().combine_forward(target.table(index), out, &[term], None);
@@ -694,6 +693,15 @@ mod tests {
         let target = basis(Ring::Standard, &primes()[..4], kernels::available()[0]);
         let extensions = [Extension::new(Arc::new(target.select(0..2)), Arc::clone(&target))];
         Digits::new(&extensions, &RnsPoly::zero(&target));
+    }
+
+    #[test]
+    #[should_panic(expected = "a quotient of another basis")]
+    fn digits_of_a_quotient_refuse_another_basis() {
+        let target = basis(Ring::Standard, &primes()[..4], kernels::available()[0]);
+        let select = |limbs: std::ops::Range<usize>| Arc::new(target.select(limbs));
+        let extensions = [Extension::new(select(0..2), Arc::clone(&target))];
+        Digits::of_quotient(&extensions, &Quotient::new(select(0..3), select(0..2)), &RnsPoly::zero(&target));
     }
 
     #[test]

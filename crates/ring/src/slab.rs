@@ -32,10 +32,16 @@ struct Slab {
 impl Slabs {
     /// Cuts off a part of so many zeroed lines; `None` if the system maps no memory.
     pub fn cut(&mut self, lines: usize) -> Option<Part> {
-        if self.last.as_ref().is_none_or(|slab| slab.lines - slab.used < lines) {
-            self.last = Some(Slab::new(lines)?);
-        }
-        self.last.as_mut()?.cut(lines)
+        let slab = match self.last.take_if(|slab| slab.lines - slab.used >= lines) {
+            Some(slab) => slab,
+            None => Slab::new(lines)?,
+        };
+        let slab = self.last.insert(slab);
+        let base = NonNull::new(slab.map.as_mut_ptr().cast::<Line>())?;
+        // SAFETY: `used + lines` lines are within the map.
+        let start = unsafe { base.add(slab.used) };
+        slab.used += lines;
+        Some(Part { start, lines, _map: Arc::clone(&slab.map) })
     }
 }
 
@@ -49,17 +55,6 @@ impl Slab {
         map.advise(memmap2::Advice::HugePage).ok();
         Some(Self { map: Arc::new(map.into()), used: 0, lines: bytes / size_of::<Line>() })
     }
-
-    fn cut(&mut self, lines: usize) -> Option<Part> {
-        if self.lines - self.used < lines {
-            return None;
-        }
-        let base = NonNull::new(self.map.as_mut_ptr().cast::<Line>())?;
-        // SAFETY: `used + lines` lines are within the map.
-        let start = unsafe { base.add(self.used) };
-        self.used += lines;
-        Some(Part { start, lines, _map: Arc::clone(&self.map) })
-    }
 }
 
 /// Lines of a slab that nothing else refers to. The slab is given back with its last part.
@@ -69,22 +64,22 @@ pub(crate) struct Part {
     _map: Arc<MmapRaw>,
 }
 
-// SAFETY: a part is the only one with its lines, like a boxed slice.
+// SAFETY: a part is the only one with its lines, like a boxed slice, and memory may be unmapped on any thread.
 unsafe impl Send for Part {}
-// SAFETY: as above.
+// SAFETY: a shared part gives shared slices only.
 unsafe impl Sync for Part {}
 
 impl Part {
     /// The lines.
     pub fn as_slice(&self) -> &[Line] {
-        // SAFETY: the lines are mapped as long as `_map` lives, start at a page and so are aligned, were zeroed by the system
-        // or written as lines since, and belong to this part alone: `used` only grows.
+        // SAFETY: the lines are mapped as long as `_map` lives, are aligned, because they are whole lines from the beginning of
+        // a page on, were zeroed by the system or written as lines since, and belong to this part alone: `used` only grows.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.lines) }
     }
 
     /// The lines, to write to.
     pub fn as_mut_slice(&mut self) -> &mut [Line] {
-        // SAFETY: as above.
+        // SAFETY: as above, and nothing else borrows the part.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.lines) }
     }
 }

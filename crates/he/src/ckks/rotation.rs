@@ -141,6 +141,7 @@ impl Evaluator {
     ) -> Result<Vec<ExtendedCiphertext>, EvalError> {
         const OP: &str = "rotate into the extended basis";
         self.check(OP, ciphertext)?;
+        same_params(OP, &self.params, keys.params())?;
         let [c0, c1] = pair(OP, ciphertext)?;
         let (params, level) = (&self.params, ciphertext.level());
         check_extended(OP, params, level)?;
@@ -168,7 +169,10 @@ impl Evaluator {
             Some(_) => images.next(),
             None => Some([c0, c1].map(unmoved)),
         });
-        Ok(polys.map(|polys| ExtendedCiphertext::new(params, level, ciphertext.scale().clone(), polys)).collect())
+        let extended = |polys| ExtendedCiphertext::new(params, level, ciphertext.scale().clone(), polys);
+        let results: Vec<ExtendedCiphertext> = polys.map(extended).collect();
+        assert_eq!(results.len(), rotations.len(), "every key has an image");
+        Ok(results)
     }
 
     /// Rotates an extended ciphertext: divides its second polynomial by `P`, switches the quotient's key and adds the first
@@ -195,9 +199,8 @@ impl Evaluator {
         let add = |limb: usize, out: &mut [f64]| {
             self.params.kernel().add(u0.basis().modulus(limb), out, u0.limb(limb));
         };
-        let images = Switches { params: &self.params, level, digits: &digits, keys: &[key] }.images(add);
-        let rotated = |polys| ExtendedCiphertext::new(&self.params, level, ciphertext.scale().clone(), polys);
-        Ok(images.into_iter().map(rotated).next().unwrap_or(ciphertext))
+        let mut images = Switches { params: &self.params, level, digits: &digits, keys: &[key] }.images(add);
+        Ok(ExtendedCiphertext::new(&self.params, level, ciphertext.scale().clone(), images.swap_remove(0)))
     }
 
     /// Divides by `P`: back to a ciphertext. Noise added: [`noise::rounding`](crate::noise::rounding) of two components.
