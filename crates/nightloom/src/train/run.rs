@@ -4,6 +4,7 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nightloom_fe::agreement::Direction;
 use nightloom_fe::learn::first_layer::FixedPointError;
 use nightloom_fe::learn::network::Evaluation;
 use nightloom_fe::learn::trainer::{CheckpointError, Metrics, TrainError, save};
@@ -90,6 +91,18 @@ pub enum RunError<E: std::error::Error + Send + Sync + 'static> {
     Checkpoint(#[from] CheckpointError),
 }
 
+impl<E: std::error::Error + Send + Sync + 'static> RunError<E> {
+    /// What to change about the training, where that is known.
+    pub fn advice(&self) -> Option<&'static str> {
+        let Self::Budget(error) = self else { return None };
+        let gradient = matches!(refusal(error), Some(Refusal::Sparse { direction: Direction::Gradient, .. }));
+        gradient.then_some(
+            "so few samples of the batch reach one of the first layer's units that its update would tell of them: \
+             --activation sigmoid keeps all units at work, larger batches more of them; under --dp units of relu fail often",
+        )
+    }
+}
+
 /// Trains to the end. `progress` is told the part that is done, 0 to 1. A run is kept before its first question to the authority:
 /// the answer is counted, and whoever asks again from another seed pays for another one.
 ///
@@ -164,10 +177,17 @@ fn forget(path: &Path) -> Result<(), CheckpointError> {
 fn is_over_budget<E: std::error::Error + Send + Sync + 'static>(
     error: &TrainError<FixedPointError<OracleError<E>>>,
 ) -> bool {
-    let TrainError::FirstLayer(FixedPointError::Oracle(OracleError::Ask(AskError::Refused(refusal)))) = error else {
-        return false;
-    };
-    matches!(refusal, Refusal::Budget { .. } | Refusal::Sparse { .. })
+    matches!(refusal(error), Some(Refusal::Budget { .. } | Refusal::Sparse { .. }))
+}
+
+/// What the authority answered, if it refused.
+fn refusal<E: std::error::Error + Send + Sync + 'static>(
+    error: &TrainError<FixedPointError<OracleError<E>>>,
+) -> Option<&Refusal> {
+    match error {
+        TrainError::FirstLayer(FixedPointError::Oracle(OracleError::Ask(AskError::Refused(refusal)))) => Some(refusal),
+        _ => None,
+    }
 }
 
 /// What has been counted since the last epoch and the last point.
@@ -229,5 +249,33 @@ impl Meter {
         (self.crypto, self.key_bytes, self.request_bytes) = (costs.time, costs.key_bytes, costs.request_bytes);
         self.training = Duration::ZERO;
         figures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn advice_is_given_for_gradients_of_few_samples() {
+        let refused = |refusal| -> RunError<Infallible> {
+            RunError::Budget(TrainError::FirstLayer(FixedPointError::Oracle(OracleError::Ask(AskError::Refused(
+                refusal,
+            )))))
+        };
+        let sparse = |direction| Refusal::Sparse {
+            client: "a".into(),
+            dataset: "b".into(),
+            batch: 1,
+            direction,
+            found: 3,
+            coordinate: 7,
+            limit: 16,
+        };
+        assert!(refused(sparse(Direction::Gradient)).advice().is_some_and(|advice| advice.contains("sigmoid")));
+        assert_eq!(refused(sparse(Direction::Forward)).advice(), None);
+        assert_eq!(refused(Refusal::Query { problem: "none".into() }).advice(), None);
     }
 }

@@ -245,6 +245,9 @@ impl Run {
                 Err(_) => warn(format_args!("the run is kept in {path}: the same command goes on with it")),
             }
         }
+        if let Some(advice) = trained.as_ref().err().and_then(RunError::advice) {
+            warn(format_args!("{advice}"));
+        }
         let found = trained.map_err(TrainFailure::Run)?;
         let model = Model::network(&agreement, trainer.network().clone(), None);
         self.write(&model.at_file(&self.output)?, out)?;
