@@ -246,7 +246,7 @@ impl Run {
             }
         }
         if let Some(advice) = trained.as_ref().err().and_then(RunError::advice) {
-            warn(format_args!("{advice}"));
+            warn(format_args!("note: {advice}"));
         }
         let found = trained.map_err(TrainFailure::Run)?;
         let model = Model::network(&agreement, trainer.network().clone(), None);
