@@ -99,7 +99,7 @@ fn unpack_poly(body: &[u8], basis: &Arc<RnsBasis>) -> Result<RnsPoly<Eval>, Deco
     let mut poly = RnsPoly::unspecified(basis);
     let limbs = poly.limbs_mut().zip(packed_limbs(body, basis)).enumerate();
     let unpack = |(limb, (out, bytes)): (usize, (&mut [f64], &[u8]))| unpack_limb(basis, limb, bytes, out);
-    parallel::map(limbs, unpack).into_iter().collect::<Result<(), _>>()?;
+    parallel::try_map(limbs, unpack)?;
     Ok(poly)
 }
 
@@ -116,7 +116,7 @@ fn unpack_with_seed(body: &[u8], seed: &Seed, basis: &Arc<RnsBasis>) -> Result<[
             Ok(())
         }
     };
-    parallel::map(seeded.chain(packed), task).into_iter().collect::<Result<(), _>>()?;
+    parallel::try_map(seeded.chain(packed), task)?;
     Ok([c0, c1])
 }
 

@@ -590,8 +590,7 @@ impl PackedBatch {
     /// [`DecodeError::Residue`].
     pub fn unpack(self) -> Result<Vec<Ciphertext>, DecodeError> {
         let Self { mut ciphertexts, packed } = self;
-        let unpacked = parallel::map(packed, PackedCiphertext::unpack);
-        ciphertexts.extend(unpacked.into_iter().collect::<Result<Vec<_>, _>>()?);
+        ciphertexts.extend(parallel::try_map(packed, PackedCiphertext::unpack)?);
         Ok(ciphertexts)
     }
 }

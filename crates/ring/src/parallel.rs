@@ -31,6 +31,14 @@ pub fn map<T: Send, R: Send>(items: impl IntoIterator<Item = T>, task: impl Fn(T
     results.into_iter().flatten().collect()
 }
 
+/// As [`map`], for tasks that can fail: all run, and the error of the first item that has one is returned.
+pub fn try_map<T: Send, R: Send, E: Send>(
+    items: impl IntoIterator<Item = T>,
+    task: impl Fn(T) -> Result<R, E> + Send + Sync,
+) -> Result<Vec<R>, E> {
+    map(items, task).into_iter().collect()
+}
+
 /// As [`for_each`], with work space that is made for one task or for several in turn: what it holds when a task begins
 /// depends on the threads.
 pub fn for_each_with<T: Send, S>(
@@ -127,6 +135,14 @@ mod tests {
         let nested = || map(0..20, |x| map(0..x, |y| x * y).into_iter().sum::<i32>());
         let sums: Vec<i32> = (0..20).map(|x| x * x * (x - 1) / 2).collect();
         assert_eq!(pool.install(nested), sums);
+    }
+
+    #[test]
+    fn the_first_error_is_returned() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let up_to = |last| pool.install(|| try_map(0..100, |x| if x <= last { Ok(x) } else { Err(x) }));
+        assert_eq!(up_to(99), Ok((0..100).collect()));
+        assert_eq!(up_to(40), Err(41));
     }
 
     #[test]

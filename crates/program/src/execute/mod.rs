@@ -265,7 +265,7 @@ impl Executor {
         };
         match op {
             Op::Relinearize { .. } | Op::RelinearizeRescale { .. } | Op::Rescale { .. } => {
-                parallel::map(array, one).into_iter().collect()
+                parallel::try_map(array, one)
             }
             _ => Ok(self.prepared.run(&evaluator, value, op, array, keys.rotations(), &done)?),
         }

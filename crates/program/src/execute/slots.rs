@@ -32,7 +32,7 @@ struct Rotating {
     /// By ciphertext of the operand: its baby steps.
     babies: Vec<(usize, Vec<usize>)>,
     groups: Vec<Group>,
-    /// The weights of each diagonal that are kept.
+    /// By diagonal: its weights, if they are kept.
     encoded: Vec<Option<ExtendedPlaintext>>,
 }
 
@@ -46,7 +46,7 @@ struct Group {
 }
 
 impl Rotating {
-    fn new(matrix: &SlotMatrix) -> Self {
+    fn new(matrix: &SlotMatrix, encoded: Vec<Option<ExtendedPlaintext>>) -> Self {
         let all: Vec<(usize, usize)> = matrix.babies().into_iter().collect();
         let places: BTreeMap<(usize, usize), usize> = all.iter().enumerate().map(|(at, baby)| (*baby, at)).collect();
         let mut groups: BTreeMap<(usize, usize), Vec<(usize, usize)>> = BTreeMap::new();
@@ -58,7 +58,7 @@ impl Rotating {
         Self {
             babies: all.chunk_by(|a, b| a.0 == b.0).map(column).collect(),
             groups: groups.into_iter().map(|((row, giant), terms)| Group { row, giant, terms }).collect(),
-            encoded: Vec::new(),
+            encoded,
         }
     }
 }
@@ -92,16 +92,15 @@ impl Prepared {
                     if is_elementwise(matrix) {
                         let encode =
                             |diagonal: &Diagonal| prepared.plaintext(&turned(matrix, diagonal), weight_scale, level);
-                        plain = parallel::map(matrix.diagonals(), encode).into_iter().collect::<Result<_, _>>()?;
+                        plain = parallel::try_map(matrix.diagonals(), encode)?;
                     } else {
                         let each = program.diagonal_bytes(level, matrix.period());
                         let kept = (left / each).min(matrix.diagonals().len());
                         left -= kept * each;
                         let encode = |diagonal| prepared.extended(matrix, diagonal, weight_scale, level).map(Some);
-                        let kept = parallel::map(&matrix.diagonals()[..kept], encode);
-                        let mut encoded = kept.into_iter().collect::<Result<Vec<_>, EvalError>>()?;
+                        let mut encoded = parallel::try_map(&matrix.diagonals()[..kept], encode)?;
                         encoded.resize_with(matrix.diagonals().len(), || None);
-                        rotating = Some(Rotating { encoded, ..Rotating::new(matrix) });
+                        rotating = Some(Rotating::new(matrix, encoded));
                     }
                 }
                 Op::AddSlots { values, .. } => {
@@ -160,20 +159,20 @@ impl Prepared {
                     let sum = (1..row.len()).try_fold(product(0)?, |sum, at| evaluator.add(&sum, &product(at)?))?;
                     if rescale { evaluator.rescale(&sum) } else { Ok(sum) }
                 };
-                parallel::map(rows, |at| finished(row(at))).into_iter().collect()
+                parallel::try_map(rows, |at| finished(row(at)))
             }
             Op::Rotate { rotations, base, .. } => {
                 let rotated = |ciphertext| rotations_of(evaluator, ciphertext, rotations, *base, keys);
-                let arrays = parallel::map(array, rotated).into_iter().collect::<Result<Vec<_>, EvalError>>()?;
+                let arrays = parallel::try_map(array, rotated)?;
                 arrays.into_iter().flatten().map(|ciphertext| finished(Ok(ciphertext))).collect()
             }
             Op::Fold { steps, .. } => {
                 let fold = |ciphertext| finished(evaluator.fold(ciphertext, steps, keys));
-                parallel::map(array, fold).into_iter().collect()
+                parallel::try_map(array, fold)
             }
             _ => {
                 let add = |(ciphertext, slots)| finished(evaluator.add_plain(ciphertext, slots));
-                parallel::map(array.iter().zip(plain), add).into_iter().collect()
+                parallel::try_map(array.iter().zip(plain), add)
             }
         }
     }
@@ -186,8 +185,8 @@ impl Prepared {
     ) -> Result<Vec<Ciphertext>, EvalError> {
         let Run { evaluator, matrix, rescale, keys, rotating, .. } = *run;
         let turn = |(column, steps): &(usize, Vec<usize>)| evaluator.rotate_extended(&array[*column], steps, keys);
-        let turned: Vec<_> = parallel::map(&rotating.babies, turn).into_iter().collect::<Result<_, EvalError>>()?;
-        let turned = turned.into_iter().flatten().collect::<Vec<ExtendedCiphertext>>();
+        let turned = parallel::try_map(&rotating.babies, turn)?.into_iter().flatten();
+        let turned: Vec<ExtendedCiphertext> = turned.collect();
         let sums = self.inner_sums(run, &turned)?;
         drop(turned);
         let mut by_row: Vec<Vec<(usize, ExtendedCiphertext)>> = vec![Vec::new(); matrix.shape().rows];
@@ -196,7 +195,7 @@ impl Prepared {
             let sum = giant_steps(run, sums)?;
             if rescale { evaluator.divide_rescale(&sum) } else { evaluator.divide(&sum) }
         };
-        parallel::map(by_row, |sums| finished(row(sums))).into_iter().collect()
+        parallel::try_map(by_row, |sums| finished(row(sums)))
     }
 
     /// The sum of the products of every group, with what every baby step made of its ciphertext.
@@ -212,7 +211,7 @@ impl Prepared {
             let diagonals = groups.iter().flat_map(|group| &group.terms).map(|(at, _)| at);
             let missing = diagonals.filter(|at| encoded[**at].is_none());
             let encode = |at: &usize| Ok((*at, self.extended(matrix, &matrix.diagonals()[*at], weight_scale, level)?));
-            let missing = parallel::map(missing, encode).into_iter().collect::<Result<BTreeMap<_, _>, EvalError>>()?;
+            let missing: BTreeMap<_, _> = parallel::try_map(missing, encode)?.into_iter().collect();
             let term =
                 |(at, baby): &(usize, usize)| (&turned[*baby], encoded[*at].as_ref().unwrap_or_else(|| &missing[at]));
             let terms: Vec<Vec<Term<'_>>> = groups.iter().map(|group| group.terms.iter().map(term).collect()).collect();
@@ -270,7 +269,7 @@ fn rotations_of(
         let giant = group[0] / base * base;
         let babies = |decomposed: &Decomposed| {
             let baby = |rotation: &usize| evaluator.rotate_hoisted(decomposed, rotation - giant, keys);
-            parallel::map(*group, baby).into_iter().collect::<Result<Vec<_>, EvalError>>()
+            parallel::try_map(*group, baby)
         };
         match (giant, group) {
             (0, _) => babies(&decomposed),
@@ -278,7 +277,7 @@ fn rotations_of(
             _ => babies(&evaluator.decompose(&evaluator.rotate_hoisted(&decomposed, giant, keys)?)?),
         }
     };
-    let rotated = parallel::map(&groups, group).into_iter().collect::<Result<Vec<_>, EvalError>>()?;
+    let rotated = parallel::try_map(&groups, group)?;
     Ok(rotated.into_iter().flatten().collect())
 }
 
