@@ -1,6 +1,7 @@
 //! Keys. Secrets are wiped when dropped, have no `Copy` and never print.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use nightloom_ring::sample::{self, Seed};
@@ -90,9 +91,26 @@ impl KeySwitchingKey {
 
     /// The limb of the key's polynomials that has the prime of limb `index` of the extended basis of `level`, which is at
     /// most that of the key.
-    pub fn limb_at(&self, level: Level, index: usize) -> usize {
+    fn limb_at(&self, level: Level, index: usize) -> usize {
         let special = index.checked_sub(level.limbs());
         special.map_or(index, |special| self.level.limbs() + special)
+    }
+
+    /// The inner product of digits of a polynomial at `level` with one half of the key, 0 for `b` and 1 for `a`, at some
+    /// positions of limb `index` of the extended basis.
+    pub fn dot(
+        &self,
+        (level, index): (Level, usize),
+        half: usize,
+        digits: &[&[f64]],
+        positions: Range<usize>,
+        out: &mut [f64],
+    ) {
+        let (limb, half) = (self.limb_at(level, index), [&self.b, &self.a][half]);
+        let key = half.iter().map(|key| &key.limb(limb)[positions.clone()]);
+        let terms: Vec<(&[f64], &[f64])> = digits.iter().map(|digit| &digit[positions.clone()]).zip(key).collect();
+        let basis = half[0].basis();
+        basis.kernel().dot(basis.modulus(limb), out, &terms);
     }
 }
 

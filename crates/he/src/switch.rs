@@ -162,14 +162,9 @@ impl<D: DigitLimbs> Switch<'_, D> {
 
     /// The inner products of digits and both halves of the key in a limb, from position `first` on, and what is added.
     fn block(&self, index: usize, digits: &[&[f64]], first: usize, [out0, out1]: [&mut [f64]; 2], add: &impl Addend) {
-        let (kernel, basis) = (self.params.kernel(), &self.params.level(self.level).extended);
-        let key_limb = self.key.limb_at(self.level, index);
         let positions = first..first + out0.len();
-        for (out, half) in [(&mut *out0, &self.key.b), (&mut *out1, &self.key.a)] {
-            let products = digits.iter().zip(half);
-            let terms: Vec<(&[f64], &[f64])> =
-                products.map(|(d, key)| (&d[positions.clone()], &key.limb(key_limb)[positions.clone()])).collect();
-            kernel.dot(basis.modulus(index), out, &terms);
+        for (half, out) in [&mut *out0, &mut *out1].into_iter().enumerate() {
+            self.key.dot((self.level, index), half, digits, positions.clone(), out);
         }
         add(index, positions, [out0, out1]);
     }
@@ -189,7 +184,7 @@ pub(crate) struct Switches<'a> {
 impl Switches<'_> {
     /// The image of the encryption under each automorphism, one for each key. `add` adds a limb of the first polynomial.
     pub fn images(&self, add: impl Fn(usize, &mut [f64]) + Send + Sync) -> Vec<[RnsPoly<Eval>; 2]> {
-        let (basis, kernel) = (self.extended(), self.params.kernel());
+        let basis = self.extended();
         let mut images: Vec<_> = self.keys.iter().map(|_| [(); 2].map(|()| RnsPoly::unspecified(basis))).collect();
         let mut limbs: Vec<Vec<&mut [f64]>> = (0..basis.len()).map(|_| Vec::new()).collect();
         for poly in images.iter_mut().flatten() {
@@ -198,12 +193,7 @@ impl Switches<'_> {
         let task = |digits: &mut Vec<Buffer>, index: usize, images: Vec<&mut [f64]>| {
             let digits = self.digits.limb(index, digits);
             let image = |product: &mut Buffer, at: usize, image: &mut [f64]| {
-                let (key, half) = (self.keys[at / 2], at % 2);
-                self.product(&digits, key, half, index, product);
-                if half == 0 {
-                    add(index, product);
-                }
-                key.automorphism.apply_limb(kernel, image, product);
+                self.image(self.keys[at / 2], (index, at % 2), &digits, product, image, |first| add(index, first));
             };
             parallel::for_each_with(images, || self.limb(), image);
         };
@@ -217,7 +207,7 @@ impl Switches<'_> {
     /// # Panics
     /// Unless there is a key.
     pub fn sum(&self, add: impl Fn(usize, usize, &mut [f64]) + Send + Sync) -> [RnsPoly<Eval>; 2] {
-        assert!(!self.keys.is_empty(), "a sum of no images");
+        let Some((first, others)) = self.keys.split_first() else { panic!("a sum of no images") };
         let (basis, kernel) = (self.extended(), self.params.kernel());
         let work_space = || (self.digit_limbs(), [(); 2].map(|()| [self.limb(), self.limb()]));
         let [mut u0, mut u1] = [(); 2].map(|()| RnsPoly::unspecified(basis));
@@ -225,18 +215,13 @@ impl Switches<'_> {
             let digits = self.digits.limb(index, digits);
             let halves = [u0, u1].into_iter().zip(limbs);
             let half = |half: usize, (sum, [product, image]): (&mut [f64], &mut [Buffer; 2])| {
-                for (at, key) in self.keys.iter().enumerate() {
-                    self.product(&digits, key, half, index, product);
-                    // The second polynomial is what the digits are of.
-                    if half == 0 {
-                        add(0, index, product);
-                    }
-                    if at == 0 {
-                        key.automorphism.apply_limb(kernel, sum, product);
-                    } else {
-                        key.automorphism.apply_limb(kernel, image, product);
-                        kernel.add(basis.modulus(index), sum, image);
-                    }
+                let mut make = |key: &GaloisKey, out: &mut [f64]| {
+                    self.image(key, (index, half), &digits, product, out, |first| add(0, index, first));
+                };
+                make(first, sum);
+                for key in others {
+                    make(key, image);
+                    kernel.add(basis.modulus(index), sum, image);
                 }
                 add(half, index, sum);
             };
@@ -258,12 +243,23 @@ impl Switches<'_> {
         self.params.pool().take_limbs(self.digits.len(), self.params.degree())
     }
 
-    /// The inner product of digits and one half of a key in a limb.
-    fn product(&self, digits: &[&[f64]], key: &GaloisKey, half: usize, index: usize, out: &mut [f64]) {
-        let key_limb = key.key.limb_at(self.level, index);
-        let half = [&key.key.b, &key.key.a][half];
-        let terms: Vec<_> = digits.iter().zip(half).map(|(digit, key)| (*digit, key.limb(key_limb))).collect();
-        self.params.kernel().dot(self.extended().modulus(index), out, &terms);
+    /// One half of the image under the automorphism of a key, in a limb, with a limb of work space. `add` is called for the
+    /// first half: it adds what the automorphism then moves with it.
+    fn image(
+        &self,
+        key: &GaloisKey,
+        (index, half): (usize, usize),
+        digits: &[&[f64]],
+        product: &mut [f64],
+        out: &mut [f64],
+        add: impl Fn(&mut [f64]),
+    ) {
+        key.key.dot((self.level, index), half, digits, 0..out.len(), product);
+        // The second polynomial is what the digits are of.
+        if half == 0 {
+            add(product);
+        }
+        key.automorphism.apply_limb(self.params.kernel(), out, product);
     }
 }
 

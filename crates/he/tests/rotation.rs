@@ -189,6 +189,8 @@ fn hoisted_rotations_are_the_same_bit_for_bit() {
             assert!(divided.eq(expected), "at {level}");
             let unmoved = party.evaluator.rotate_hoisted(&decomposed, 0, &keys).unwrap();
             assert_eq!(unmoved.components(), x.components());
+            let extended = party.evaluator.rotate_extended(&x, &[0], &keys).unwrap();
+            assert_eq!(party.evaluator.divide(&extended[0]).unwrap().components(), x.components());
             assert!(party.evaluator.rotate_extended(&x, &[], &keys).unwrap().is_empty());
         }
     });
